@@ -1,0 +1,104 @@
+"""Every check that a person or CI runs. `python3 dev.py` brings nox along; CONTRIBUTING.md has examples."""
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests", "coverage", "interop", "demo", "build"]
+
+# All that is installed, with pip or uv, by a session or by an isolated build, has the version that is written down.
+for variable in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"):
+    os.environ[variable] = "constraints.txt"
+
+WORKSPACE = nox.project.load_toml("pyproject.toml")
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+CORE = "packages/hubproto-core"
+CORE_HTTP = f"{CORE}[http]"
+TRIO = "packages/hubproto-trio"
+ASYNCIO = "packages/hubproto-asyncio"
+ASYNCIO_UVLOOP = f"{ASYNCIO}[uvloop]"
+
+# world: what of ours is installed, the dependency group of the tests, where they are
+WORLDS = {
+    "core": ([CORE], "test", ["tests/core"]),
+    "http": ([CORE_HTTP], "test", ["tests/core", "tests/http"]),
+    "trio": ([CORE_HTTP, TRIO], "sockets", ["tests/parity", "tests/native"]),
+    "asyncio": ([CORE_HTTP, ASYNCIO], "sockets", ["tests/parity", "tests/native"]),
+    "asyncio-uvloop": ([CORE_HTTP, ASYNCIO_UVLOOP], "sockets", ["tests/parity", "tests/native"]),
+}
+
+
+def install(session: nox.Session, *packages: str, group: str | None = None) -> None:
+    """Install *packages* of ours, editable, and what a dependency group of the workspace names."""
+    editables = [argument for package in packages for argument in ("--editable", package)]
+    session.install(*editables, *(nox.project.dependency_groups(WORKSPACE, group) if group else ()))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and likely mistakes."""
+    install(session, group="lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types within the project, and the completeness of those that users see."""
+    install(session, CORE_HTTP, TRIO, ASYNCIO_UVLOOP, group="types")
+    session.env["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"  # the version is pinned on purpose
+    session.run("mypy")
+    for package in ("hubproto_core", "hubproto_trio", "hubproto_asyncio"):
+        session.run("pyright", "--verifytypes", package, "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("world", [nox.param(world, id=world, tags=[world]) for world in WORLDS])
+def tests(session: nox.Session, world: str) -> None:
+    """The tests that need nothing from outside, in one world: with no more installed than it is about."""
+    packages, group, folders = WORLDS[world]
+    install(session, *packages, group=group)
+    session.run("pytest", *folders, *session.posargs, env={"HUBPROTO_WORLD": world})
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The synchronous tests reach every branch of the core."""
+    install(session, CORE_HTTP, group="coverage")
+    session.run("coverage", "run", "-m", "pytest", "tests/core", "tests/http", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Microsoft's clients and server at the other end; tests/interop/README.md says where they come from."""
+    install(session, CORE_HTTP, TRIO, ASYNCIO, group="interop")
+    session.run("pytest", "tests/interop", "-ra", "-v", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """A hub, served and called on both runtimes, step by step."""
+    install(session, CORE_HTTP, TRIO, ASYNCIO)
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The distributions build, and install with nothing but pip: from wheels, and from the source tree."""
+    session.install("uv")
+    wheelhouse = Path(session.create_tmp(), "dist")
+    session.run("uv", "build", "--all-packages", "--clear", "--out-dir", str(wheelhouse))
+    wheels = [str(wheel) for wheel in sorted(wheelhouse.glob("*.whl"))]
+    for name, packages in {"wheels": wheels, "tree": [f"./{CORE}", f"./{TRIO}"]}.items():
+        fresh = Path(session.create_tmp(), name)
+        session.run("python", "-m", "venv", "--clear", str(fresh))
+        python = str(fresh / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+        session.run(python, "-m", "pip", "install", "--quiet", *packages, external=True)
+        session.run(python, "-c", "import hubproto_core, hubproto_core.http, hubproto_trio", external=True)

@@ -1,0 +1,125 @@
+"""`SocketPump`: moves bytes between one asyncio transport and one machine, and arms its one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Protocol, cast
+
+from hubproto_core import HubProtoError, TransportError
+
+from ._runner import Runner
+
+__all__ = ["Machine", "SocketPump"]
+
+
+class Machine(Protocol):
+    """What every machine that owns a socket offers."""
+
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def want_read(self) -> bool: ...
+    def receive_data(self, data: bytes, *, now: float) -> None: ...
+    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None: ...
+    def handle_timeout(self, *, now: float) -> None: ...
+    def data_to_send(self, *, now: float) -> bytes: ...
+    def next_timeout(self) -> float | None: ...
+
+
+class SocketPump(asyncio.Protocol):
+    """One socket. Input is fed and answered in the same step, without a task switch."""
+
+    def __init__(self, runner: Runner, machine: Machine) -> None:
+        self._runner = runner
+        self._machine = machine
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._is_tls = False
+        self._reading = True
+        self._writing = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = math.inf  # when the timer goes off
+        self._lost: asyncio.Future[None] = self._loop.create_future()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)  # uvloop's are, but do not say so
+        self._transport = transport
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=1)  # at 0, TLS transports count as full when they are empty
+        self._runner.add_socket(self._machine, self)
+        self._turn()
+
+    def data_received(self, data: bytes) -> None:
+        self._machine.receive_data(data, now=self._loop.time())
+        self._turn()
+
+    def eof_received(self) -> bool:
+        self._machine.receive_eof(now=self._loop.time())
+        self._turn()
+        return not self._is_tls  # the pump closes it; but TLS cannot stay half open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._runner.remove_socket(self._machine)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._lost.set_result(None)
+        error = TransportError(f"the connection was lost: {exc or 'cut off'}")
+        self._machine.receive_eof(error, now=self._loop.time())
+        self._runner.run()
+
+    def pause_writing(self) -> None:
+        self._writing = False
+
+    def resume_writing(self) -> None:
+        self._writing = True
+        self._turn()
+
+    # the pump
+
+    async def abort(self) -> None:
+        """Drop the socket at once."""
+        self._transport.abort()
+        await self._lost
+
+    def _turn(self) -> None:
+        self._runner.flush_soon(self)
+        self._runner.run()
+
+    def flush(self) -> None:
+        """Write what there is to write, then do what the machine wants next."""
+        machine, transport = self._machine, self._transport
+        now = self._loop.time()
+        if self._writing:
+            data = machine.data_to_send(now=now)
+            if data:
+                transport.write(data)
+        if machine.finished:
+            if self._writing:
+                transport.close()
+            else:
+                transport.abort()
+            return
+        if machine.want_read is not self._reading:
+            self._reading = not self._reading
+            if self._reading:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+        self._arm(machine.next_timeout())
+
+    def _arm(self, deadline: float | None) -> None:
+        """See to it that the machine is asked at its deadline. A timer that is early is left to find that out."""
+        if deadline is None or deadline >= self._alarm:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._alarm = deadline
+        self._timer = self._loop.call_at(deadline, self._fall_due)
+
+    def _fall_due(self) -> None:
+        self._alarm = math.inf
+        self._machine.handle_timeout(now=self._loop.time())
+        self._turn()

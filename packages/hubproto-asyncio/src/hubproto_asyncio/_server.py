@@ -1,0 +1,106 @@
+"""`serve`: hubs on a listening socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from hubproto_core import Clients, Hub, HubConfig
+from hubproto_core.http import HttpConfig, HubServer
+
+from ._pump import SocketPump
+from ._runner import Runner
+
+__all__ = ["Server", "serve"]
+
+
+class Server:
+    """A running server. `serve` makes it."""
+
+    def __init__(self, machine: HubServer, runner: Runner) -> None:
+        self._machine = machine
+        self._runner = runner
+        self._loop = asyncio.get_running_loop()
+        self._listener: asyncio.Server
+        self.port: int = 0
+        """The port it listens on."""
+        self._timer: asyncio.TimerHandle | None = None
+        runner.add_pump(machine, self)
+
+    async def listen(self, host: str | None, port: int, ssl_context: ssl.SSLContext | None) -> None:
+        """Open the listening sockets; `serve` does it."""
+        patience = self._machine.http.request_timeout if ssl_context is not None else None
+        self._listener = await self._loop.create_server(
+            self._accept, host, port, ssl=ssl_context, ssl_handshake_timeout=patience
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    def clients(self, hub: Hub) -> Clients:
+        """Return the clients of one of the hubs, to send to them from outside of any call.
+
+        Raises KeyError for a hub that is not served here.
+        """
+        return self._machine.clients(hub)
+
+    def close(self) -> None:
+        """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end."""
+        self._listener.close()
+        self._machine.shut_down(now=self._loop.time())
+
+    async def wait_closed(self) -> None:
+        """Wait until `close` was called and everything has ended."""
+        while not self._machine.closed:
+            await self._runner.wait(self._machine)
+
+    async def stop(self) -> None:
+        """Drop every connection and cancel what runs."""
+        self._listener.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._runner.stop()
+
+    def flush(self) -> None:
+        """Arm the deadline of the server itself; the runner calls it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self._machine.next_timeout()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._fall_due)
+
+    def _accept(self) -> SocketPump:
+        return SocketPump(self._runner, self._machine.connection(now=self._loop.time()))
+
+    def _fall_due(self) -> None:
+        self._machine.handle_timeout(now=self._loop.time())
+        self.flush()
+
+
+@asynccontextmanager
+async def serve(
+    hub: Hub | Mapping[str, Hub],
+    path: str = "/",
+    host: str | None = "127.0.0.1",
+    port: int = 0,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    config: HubConfig | None = None,
+    http: HttpConfig | None = None,
+) -> AsyncIterator[Server]:
+    """Serve a hub at `path`, or several, given as a mapping of paths, for as long as the block lasts.
+
+    `host` None is every interface; `port` 0 is any free one (see `Server.port`). `config` replaces the hubs' own.
+    Leaving the block in order shuts the server down gracefully; leaving it by an exception or cancellation drops
+    every connection at once. Raises OSError if it cannot listen there.
+    """
+    hubs = hub if isinstance(hub, Mapping) else {path: hub}
+    machine = HubServer(hubs, entropy=os.urandom, config=config, http=http)
+    server = Server(machine, Runner(machine.effects))
+    await server.listen(host, port, ssl_context)
+    try:
+        yield server
+        server.close()
+        await server.wait_closed()
+    finally:
+        await server.stop()

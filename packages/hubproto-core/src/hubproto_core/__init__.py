@@ -1,0 +1,94 @@
+"""The ASP.NET Core SignalR hub protocol without I/O: a state machine, and the policy of hubs and clients on top."""
+
+from ._binding import Binder, Shape
+from ._call import Call, ConnectionInfo
+from ._client_session import ClientSession, Handlers
+from ._clients import CallerClients, Clients, Groups, Registry, Selection
+from ._codecs import Codec, JsonCodec, TransferFormat
+from ._config import HubConfig
+from ._connection import HubConnection, Role
+from ._effects import CancelCall, Effect, EffectQueue, StartCall, Wake
+from ._errors import (
+    EndOfStream,
+    HubError,
+    HubProtoError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    TransportError,
+    WouldBlock,
+)
+from ._events import ConnectionClosed, Event, HandshakeCompleted
+from ._hub import Hub
+from ._hub_session import HubSession
+from ._messages import (
+    Ack,
+    CancelInvocation,
+    Close,
+    Completion,
+    HubMessage,
+    Invocation,
+    InvocationBindingFailure,
+    Ping,
+    SequenceMessage,
+    StreamBindingFailure,
+    StreamInvocation,
+    StreamItem,
+)
+from ._running import IncomingStream, OutgoingCall, RunningCall, Upload
+from ._session import Session
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Ack",
+    "Binder",
+    "Call",
+    "CallerClients",
+    "CancelCall",
+    "CancelInvocation",
+    "ClientSession",
+    "Clients",
+    "Close",
+    "Codec",
+    "Completion",
+    "ConnectionClosed",
+    "ConnectionInfo",
+    "Effect",
+    "EffectQueue",
+    "EndOfStream",
+    "Event",
+    "Groups",
+    "Handlers",
+    "HandshakeCompleted",
+    "Hub",
+    "HubConfig",
+    "HubConnection",
+    "HubError",
+    "HubMessage",
+    "HubProtoError",
+    "HubSession",
+    "IncomingStream",
+    "Invocation",
+    "InvocationBindingFailure",
+    "JsonCodec",
+    "LocalProtocolError",
+    "OutgoingCall",
+    "Ping",
+    "Registry",
+    "RemoteProtocolError",
+    "Role",
+    "RunningCall",
+    "Selection",
+    "SequenceMessage",
+    "Session",
+    "Shape",
+    "StartCall",
+    "StreamBindingFailure",
+    "StreamInvocation",
+    "StreamItem",
+    "TransferFormat",
+    "TransportError",
+    "Upload",
+    "Wake",
+    "WouldBlock",
+]

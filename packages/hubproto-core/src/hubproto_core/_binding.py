@@ -1,0 +1,66 @@
+"""What types the payloads of an incoming message must have; the codec asks before it decodes them (SPEC 2.2.7)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Protocol
+
+import msgspec
+
+__all__ = ["ANY", "ANY_ARGUMENTS", "AnyBinder", "Binder", "Shape"]
+
+
+class Shape:
+    """The type of one payload. `length` is the number of arguments, for a payload that is a list of them.
+
+    Codecs keep what they compile from the type in `decoders`, under their own name.
+    """
+
+    __slots__ = ("decoders", "length", "type")
+
+    def __init__(self, type: Any, length: int | None = None) -> None:  # noqa: A002 - it is one
+        """Raises TypeError for a type that no payload can be converted to."""
+        msgspec.json.Decoder(type)
+        self.type: Any = type
+        self.length: int | None = length
+        self.decoders: dict[str, Any] = {}
+
+    @classmethod
+    @lru_cache(maxsize=256)
+    def of(cls, type: Any) -> Shape:  # noqa: A002 - it is one
+        """The shape of this type, made once."""
+        return cls(type)
+
+    @classmethod
+    def of_arguments(cls, types: tuple[Any, ...]) -> Shape:
+        """The shape of an argument list with exactly these types."""
+        return cls(tuple.__class_getitem__(types), len(types))
+
+
+ANY = Shape(Any)
+ANY_ARGUMENTS = Shape(tuple[Any, ...])
+
+
+class Binder(Protocol):
+    """Knows the shapes of what may arrive. Each method may raise `HubError` when nothing with that name is known."""
+
+    def arguments_shape(self, target: str) -> Shape: ...
+
+    def item_shape(self, stream_id: str) -> Shape: ...
+
+    def result_shape(self, invocation_id: str) -> Shape: ...
+
+
+class AnyBinder:
+    """Takes every payload as plain Python values."""
+
+    __slots__ = ()
+
+    def arguments_shape(self, target: str) -> Shape:
+        return ANY_ARGUMENTS
+
+    def item_shape(self, stream_id: str) -> Shape:
+        return ANY
+
+    def result_shape(self, invocation_id: str) -> Shape:
+        return ANY

@@ -1,0 +1,175 @@
+"""`ClientSession`: a client's end of a connection: its calls, and the handlers for what the server calls (SPEC 5.6)."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from ._binding import ANY_ARGUMENTS, Shape
+from ._codecs import Codec
+from ._config import HubConfig
+from ._connection import HubConnection, Role
+from ._effects import EffectSink
+from ._errors import HubError
+from ._events import ConnectionClosed
+from ._hub import Method, Signature
+from ._messages import Invocation, InvocationBindingFailure, StreamInvocation
+from ._running import RunningCall, Upload
+from ._session import Session
+
+__all__ = ["ClientSession", "Handlers"]
+
+logger = logging.getLogger("hubproto_core.client")
+
+
+class Handlers:
+    """What a client does when the server calls. Outlives the connection."""
+
+    __slots__ = ("_methods",)
+
+    def __init__(self) -> None:
+        self._methods: dict[str, list[Method]] = {}
+
+    def add(self, target: str, function: Callable[..., Any]) -> None:
+        """Call `function` whenever the server calls `target`, in any case; several run in the order of their adding.
+
+        The annotations of the first one say what the arguments must be.
+        """
+        signature = Signature.of(function, target)
+        if not signature.plain or signature.is_stream:
+            raise TypeError(f"the handler of {target!r} can have plain parameters only, and return no stream")
+        self._methods.setdefault(target.lower(), []).append(Method(target, function, signature, cancellable=False))
+
+    def remove(self, target: str, function: Callable[..., Any] | None = None) -> None:
+        """Forget one handler of `target`, or all of them."""
+        kept = [m for m in self._methods.pop(target.lower(), []) if function is not None and m.function is not function]
+        if kept:
+            self._methods[target.lower()] = kept
+
+    def find(self, target: str) -> Sequence[Method]:
+        """Return the handlers of `target`, possibly none."""
+        return self._methods.get(target.lower(), ())
+
+
+class ClientSession(Session):
+    """One connection of a client to a hub. Handlers run one after another, in the order of the server's calls."""
+
+    __slots__ = ("_current", "_handlers", "_queue", "is_open")
+
+    _reads_for_others = True
+
+    def __init__(
+        self,
+        codec: Codec,
+        handlers: Handlers,
+        *,
+        config: HubConfig,
+        effects: EffectSink,
+        now: float,
+    ) -> None:
+        super().__init__(config, effects)
+        self._conn = HubConnection(Role.CLIENT, [codec], config=config, binder=self, now=now)
+        self._handlers = handlers
+        self._queue: deque[RunningCall] = deque()  # handlers that wait for the one that runs
+        self._current: RunningCall | None = None
+        self.is_open: bool = False
+        """The handshake is done: calls are legal."""
+
+    def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
+        """Return what the function takes."""
+        return call.arguments
+
+    def open_stream(self, call: RunningCall, result: Any) -> Any:
+        """See `Session.open_stream`; an upload may come from a plain iterable too."""
+        if isinstance(result, Iterable) and not isinstance(result, AsyncIterable):
+            return result
+        return super().open_stream(call, result)
+
+    def arguments_shape(self, target: str) -> Shape:
+        """See `Binder`."""
+        methods = self._handlers.find(target)
+        return methods[0].signature.arguments if methods else ANY_ARGUMENTS
+
+    # within
+
+    def _opened(self) -> None:
+        self.is_open = True
+
+    def _ended(self, event: ConnectionClosed) -> None:
+        self.is_open = False
+
+    def _held_back(self) -> bool:
+        """Slow handlers slow the server, unless somebody, perhaps such a handler, waits for what comes behind."""
+        waiting = len(self._queue)
+        if waiting <= self._config.stream_buffer:
+            return False
+        return waiting > self._config.stream_buffer_limit or not self._somebody_waits()
+
+    def _receive_call(self, event: Invocation | StreamInvocation) -> None:
+        methods = self._handlers.find(event.target)
+        if not methods:
+            logger.warning("the server called %r, which has no handler", event.target)
+            if event.invocation_id is not None:
+                self._conn.complete(event.invocation_id, error="Client didn't provide a result.")
+        for method in methods:
+            answers = method is methods[-1]
+            self._queue.append(
+                RunningCall(
+                    self,
+                    method.function,
+                    event.arguments,
+                    invocation_id=event.invocation_id if answers else None,
+                    label=method.name,
+                    origin=method,
+                    inline=method.signature.inline,
+                )
+            )
+        self._start_next()
+
+    def _receive_bad_call(self, event: InvocationBindingFailure) -> None:
+        logger.warning("the server called %r with arguments that do not fit: %s", event.target, event.error)
+        if event.invocation_id is not None:
+            self._conn.complete(event.invocation_id, error="Client failed to parse argument(s).")
+
+    def _start_next(self) -> None:
+        while self._current is None and self._queue:
+            call = self._queue.popleft()
+            if call.invocation_id is None:  # one that owes an answer holds nobody up
+                self._current = call
+            self._start(call)
+
+    def _cancel_at_end(self, call: RunningCall) -> None:
+        """Stop what only the server could have used; what it sent before the end is still handled."""
+        if call.invocation_id is not None:
+            super()._cancel_at_end(call)
+
+    def _end_call(self, call: RunningCall) -> bool:
+        if call is self._current:
+            self._current = None
+        return super()._end_call(call)
+
+    def _settle(self) -> None:
+        super()._settle()
+        self._start_next()
+
+    def _complete_call(self, call: RunningCall, result: Any) -> None:
+        if call.invocation_id is not None and self._conn.is_open:
+            self._conn.complete(call.invocation_id, UNSET if isinstance(call.origin, Upload) else result)
+
+    def _fail_call(self, call: RunningCall, error: Exception) -> None:
+        if not isinstance(error, HubError):
+            what = "upload" if isinstance(call.origin, Upload) else f"handler of {call.label!r}"
+            logger.error("the %s failed: %s: %s", what, type(error).__name__, error, exc_info=error)
+        super()._fail_call(call, error)
+
+    def _cancel_call(self, call: RunningCall) -> None:
+        if call.invocation_id is not None and self._conn.is_open:
+            text = "Stream canceled by client." if isinstance(call.origin, Upload) else "The handler was cancelled."
+            self._conn.complete(call.invocation_id, error=text)
+
+    def _failure_text(self, call: RunningCall, error: Exception) -> str:
+        return str(error) or type(error).__name__

@@ -1,0 +1,332 @@
+"""`HubSession`: a server's end of a connection: runs the methods of a `Hub` for one client (SPEC 3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from ._binding import Shape
+from ._call import Call, ConnectionInfo
+from ._clients import CallerClients, Groups, Registry
+from ._codecs import Codec
+from ._config import HubConfig
+from ._connection import HubConnection, Role
+from ._effects import EffectSink, Wake
+from ._errors import HubError, error_text
+from ._events import ConnectionClosed
+from ._hub import Hub, Method, Parameter
+from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
+from ._running import IncomingStream, RunningCall
+from ._session import Session
+from ._timers import Timer, TimerTable
+
+__all__ = ["HubSession"]
+
+logger = logging.getLogger("hubproto_core.hub")
+
+
+class HubSession(Session):
+    """One client's connection to a hub.
+
+    `connection_id` is the public id, `info` what the opening request said, `user` whom the connection belongs to.
+    """
+
+    __slots__ = (
+        "_dismissed",
+        "_draining",
+        "_hub",
+        "_pending",
+        "_plain_calls",
+        "_registry",
+        "_session_timers",
+        "_welcome",
+        "_welcomed",
+        "clients",
+        "connection_id",
+        "finished",
+        "groups",
+        "info",
+        "items",
+        "user",
+    )
+
+    def __init__(
+        self,
+        hub: Hub,
+        codecs: Sequence[Codec],
+        *,
+        connection_id: str,
+        registry: Registry | None = None,
+        config: HubConfig | None = None,
+        effects: EffectSink,
+        info: ConnectionInfo | None = None,
+        user: str | None = None,
+        now: float,
+    ) -> None:
+        super().__init__(config or hub.config, effects)
+        self._conn = HubConnection(Role.SERVER, codecs, config=self._config, binder=self, now=now)
+        self._hub = hub
+        self._registry = registry or Registry()
+        self._pending: tuple[Method, Invocation | StreamInvocation] | None = (
+            None  # waits for a slot, and everything behind it too
+        )
+        self._plain_calls = 0
+        self._welcome: RunningCall | None = None  # on_connected runs; no call is taken before it ends
+        self._welcomed = False  # on_connected has succeeded, so on_disconnected will run
+        self._dismissed = False  # on_disconnected has begun
+        self._draining = False  # shutting down: no new call is begun
+        self._session_timers = TimerTable()
+        self.connection_id: str = connection_id
+        self.info: ConnectionInfo = info or ConnectionInfo()
+        self.user: str | None = user
+        self.items: dict[Any, Any] = {}
+        self.clients: CallerClients = CallerClients(self._registry, connection_id)
+        self.groups: Groups = Groups(self._registry, connection_id)
+        self.finished: bool = False
+        """Nothing of this connection runs any more, `on_disconnected` included."""
+
+    # --- facts, inputs and outputs -----------------------------------------------------------------------------------
+
+    def next_timeout(self) -> float | None:
+        """See `HubConnection.next_timeout`."""
+        deadlines = [d for d in (self._conn.next_timeout(), self._session_timers.next()) if d is not None]
+        return min(deadlines, default=None)
+
+    def handle_timeout(self, *, now: float) -> None:
+        """See `HubConnection.handle_timeout`."""
+        if self._session_timers.expire(now):
+            for call in self._running:
+                self._cancel_running(call)
+        super().handle_timeout(now=now)
+
+    # commands
+
+    def push(self, data: bytes) -> None:
+        """Send an encoded Invocation without id; a client that reads far too slowly is given up instead."""
+        if not self._conn.is_open:
+            return
+        self._conn.send_encoded(data)
+        if self._conn.unsent > self._config.send_limit:
+            logger.warning(
+                "connection %s is given up: it leaves more than %d bytes unread",
+                self.connection_id,
+                self._config.send_limit,
+            )
+            self.abort()
+        self._output_made()
+
+    def abort(self) -> None:
+        """End the connection now; the client is told not to come back by itself (SPEC 3.11)."""
+        self.close()
+
+    def shut_down(self, *, now: float) -> None:
+        """Begin nothing new, give running calls `shutdown_timeout` to end, then close and invite the client back."""
+        if not self._draining:
+            self._draining = True
+            self._session_timers.arm(Timer.SHUTDOWN, now + self._config.shutdown_timeout)
+            self._close_if_drained()
+
+    def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
+        """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
+        method: Method = call.origin
+        if method.signature.plain:
+            return call.arguments
+        arguments, streams = iter(call.arguments), iter(iterators)
+        values: list[Any] = []
+        for slot in method.signature.slots:
+            if slot == Parameter.CALL:
+                values.append(Call(self))
+            elif slot == Parameter.REST:
+                values.extend(arguments)
+            else:
+                values.append(next(streams if slot == Parameter.STREAM else arguments))
+        return values
+
+    def arguments_shape(self, target: str) -> Shape:
+        """See `Binder`."""
+        return self._hub.lookup(target).signature.arguments
+
+    # within
+
+    def _held_back(self) -> bool:
+        return self._welcome is not None or self._pending is not None or not self.writable
+
+    def _opened(self) -> None:
+        self._registry.add(self)
+        hook = self._hub.connected_hook
+        if hook is None:
+            self._welcomed = True
+        else:
+            self._welcome = self._run(hook, ())
+
+    def _receive_call(self, event: Invocation | StreamInvocation) -> None:
+        method = self._hub.lookup(event.target)
+        signature = method.signature
+        error = None
+        if signature.is_stream and isinstance(event, Invocation):
+            error = (
+                f"The client attempted to invoke the streaming '{method.name}' method with a non-streaming invocation."
+            )
+        elif not signature.is_stream and isinstance(event, StreamInvocation):
+            error = (
+                f"The client attempted to invoke the non-streaming '{method.name}' method with a streaming invocation."
+            )
+        elif len(event.stream_ids or ()) != len(signature.streams):
+            error = (
+                f"An unexpected error occurred invoking '{method.name}' on the server. HubException: "
+                f"Client sent {len(event.stream_ids or ())} stream(s), Hub method expects {len(signature.streams)}."
+            )
+        elif isinstance(event, StreamInvocation) and self._is_streaming(event.invocation_id):
+            error = f"Invocation ID '{event.invocation_id}' is already in use."
+        if error is not None:
+            self._refuse(event, error)
+        elif self._draining:
+            self._pending = (method, event)  # it is never begun: Close follows
+        elif isinstance(event, StreamInvocation) or signature.streams:
+            self._start_call(method, event)
+        elif self._plain_calls < self._config.max_parallel_calls:
+            self._start_plain(method, event)
+        else:
+            self._pending = (method, event)
+
+    def _receive_bad_call(self, event: InvocationBindingFailure) -> None:
+        target = event.target
+        if not isinstance(event.error, HubError):
+            target = self._hub.lookup(target).name
+        base = f"Failed to invoke '{target}' due to an error on the server."
+        text = error_text(base, event.error, detailed=self._config.detailed_errors)
+        logger.debug("connection %s: %s %s", self.connection_id, base, event.error)
+        if event.invocation_id is not None:
+            self._conn.complete(event.invocation_id, error=text)
+
+    def _refuse(self, event: Invocation | StreamInvocation, error: str) -> None:
+        logger.debug("connection %s: %s", self.connection_id, error)
+        if event.invocation_id is not None:
+            self._conn.complete(event.invocation_id, error=error)
+        for stream_id in event.stream_ids or ():
+            if stream_id not in self._streams:
+                self._conn.ignore_stream(stream_id)
+
+    def _is_streaming(self, invocation_id: str) -> bool:
+        return any(call.streams and call.invocation_id == invocation_id for call in self._running)
+
+    def _start_plain(self, method: Method, event: Invocation | StreamInvocation) -> None:
+        self._plain_calls += 1
+        self._start_call(method, event).holds_slot = True
+
+    def _start_call(self, method: Method, event: Invocation | StreamInvocation) -> RunningCall:
+        incoming: tuple[IncomingStream, ...] = ()
+        if event.stream_ids:
+            pairs = zip(event.stream_ids, method.signature.streams, strict=True)
+            incoming = tuple(IncomingStream(self, stream_id, shape) for stream_id, shape in pairs)
+            self._streams.update((stream.stream_id, stream) for stream in incoming)
+        return self._run(method, event.arguments, event.invocation_id, incoming)
+
+    def _run(
+        self,
+        method: Method,
+        arguments: Sequence[Any],
+        invocation_id: str | None = None,
+        incoming: tuple[IncomingStream, ...] = (),
+    ) -> RunningCall:
+        call = RunningCall(
+            self,
+            method.function,
+            arguments,
+            invocation_id=invocation_id,
+            label=method.name,
+            origin=method,
+            streams=method.signature.is_stream,
+            inline=method.signature.inline,
+            incoming=incoming,
+        )
+        self._start(call)
+        return call
+
+    def _end_call(self, call: RunningCall) -> bool:
+        first = super()._end_call(call)
+        if first and call.holds_slot:
+            self._plain_calls -= 1
+        if call is self._welcome:
+            self._welcome = None
+        return first
+
+    def _settle(self) -> None:
+        super()._settle()
+        if self._closed is None:
+            if self._draining:
+                self._close_if_drained()
+            elif self._pending is not None and self._plain_calls < self._config.max_parallel_calls:
+                (method, event), self._pending = self._pending, None
+                self._start_plain(method, event)
+        else:
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        """After the connection's end: run `on_disconnected`, then be finished."""
+        if self._welcome is not None:
+            return
+        hook = self._hub.disconnected_hook
+        if self._welcomed and not self._dismissed and hook is not None:
+            self._dismissed = True
+            self._run(hook, (self.error,) if hook.signature.arguments.length else ())
+        if not self._running and not self.finished:
+            self._registry.remove(self)
+            self.finished = True
+            self.effects.append(Wake(self._registry.owner))
+
+    def _cancel_at_end(self, call: RunningCall) -> None:
+        """Stop what only the peer could have used. A call without an id was sent to be done, not to be answered."""
+        if call.invocation_id is not None or call.incoming:
+            super()._cancel_at_end(call)
+
+    def _complete_call(self, call: RunningCall, result: Any) -> None:
+        if call.origin is self._hub.connected_hook:
+            self._welcomed = True
+        if call.invocation_id is not None and self._conn.is_open:
+            self._conn.complete(call.invocation_id, UNSET if call.streams else result)
+
+    def _fail_call(self, call: RunningCall, error: Exception) -> None:
+        if not isinstance(error, HubError):
+            logger.error(
+                "hub method %r failed for connection %s: %s: %s",
+                call.label,
+                self.connection_id,
+                type(error).__name__,
+                error,
+                exc_info=error,
+            )
+        if call.origin is self._hub.connected_hook:
+            text = error_text("Connection closed with an error.", error, detailed=self._config.detailed_errors)
+            self.close(text)
+            return
+        super()._fail_call(call, error)
+
+    def _failure_text(self, call: RunningCall, error: Exception) -> str:
+        base = f"An unexpected error occurred invoking '{call.label}' on the server."
+        if call.iterating:
+            base = "An error occurred on the server while streaming results."
+        return error_text(base, error, detailed=self._config.detailed_errors)
+
+    def _cancel_on_request(self, call: RunningCall) -> None:
+        if call.streams or call.origin.cancellable:
+            self._cancel_running(call)
+
+    def _lost_stream_error(self, lost: Exception) -> Exception:
+        return HubError("The underlying connection was closed.")
+
+    def _stream_error(self, event: Completion) -> HubError | None:
+        return None if event.error is None else HubError(event.error)  # of an upload, an empty one counts
+
+    def _close_if_drained(self) -> None:
+        if not self._running:
+            self.close(allow_reconnect=True)
+
+    def _ended(self, event: ConnectionClosed) -> None:
+        if event.error is not None:
+            logger.info("connection %s ended: %s", self.connection_id, event.error)
+        self._pending = None
+        self._dismiss()

@@ -1,0 +1,185 @@
+"""What the shells hold in their hands while user code runs: calls to run, results and streams to wait for.
+
+Nothing here waits. What is not there yet raises `WouldBlock`; a `Wake` for the same object says when to look again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from ._binding import Shape
+from ._errors import EndOfStream, WouldBlock
+
+__all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "RunningCall", "StreamOwner", "Upload"]
+
+
+class StreamOwner(Protocol):
+    """What a stream tells the session that fills it."""
+
+    def item_taken(self, stream: IncomingStream) -> None: ...
+    def reader_waits(self) -> None: ...
+    def abandon(self, invocation_id: str) -> None: ...
+
+
+class CallOwner(Protocol):
+    """What a shell that runs a call asks its session, and reports to it. `Session` documents each."""
+
+    @property
+    def writable(self) -> bool: ...
+    def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]: ...
+    def open_stream(self, call: RunningCall, result: Any) -> Any: ...
+    def send_item(self, call: RunningCall, item: Any) -> None: ...
+    def call_waits(self, call: RunningCall) -> None: ...
+    def call_returned(self, call: RunningCall, result: Any = None) -> None: ...
+    def call_failed(self, call: RunningCall, error: Exception) -> None: ...
+    def call_cancelled(self, call: RunningCall) -> None: ...
+
+
+class IncomingStream:
+    """Items that the peer sends: an upload to a hub method, or a download of a client's. One reader."""
+
+    __slots__ = ("_error", "_items", "ended", "session", "shape", "stream_id", "waiting")
+
+    def __init__(self, session: StreamOwner, stream_id: str, shape: Shape) -> None:
+        self.session: StreamOwner = session
+        self._items: deque[Any] = deque()
+        self._error: Exception | None = None
+        self.stream_id: str = stream_id
+        self.shape: Shape = shape
+        self.ended: bool = False  # the peer sends no more, or nobody here reads any more
+        self.waiting: bool = False  # the reader found nothing last time
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def receive_nowait(self) -> Any:
+        """Return the next item.
+
+        Raises `WouldBlock` when none is here yet, `EndOfStream` when none will come, and the peer's error, once the
+        items before it have been taken.
+        """
+        if self._items:
+            item = self._items.popleft()
+            self.session.item_taken(self)
+            return item
+        if self.ended:
+            if self._error is not None:
+                raise self._error
+            raise EndOfStream
+        if not self.waiting:
+            self.waiting = True
+            self.session.reader_waits()
+        raise WouldBlock
+
+    def put(self, item: Any) -> None:
+        """Append what has arrived."""
+        self._items.append(item)
+        self.waiting = False
+
+    def end(self, error: Exception | None = None) -> None:
+        """Nothing follows what is already here; the first end is the one that counts."""
+        if not self.ended:
+            self.ended = True
+            self._error = error
+        self.waiting = False
+
+    def discard(self) -> None:
+        """The reader is gone: drop what is here and what still comes."""
+        self.end()
+        self._items.clear()
+
+
+class Upload:
+    """Marks an argument as a stream to the server: pass it in a call, its items are sent while the call runs."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: AsyncIterable[Any] | Iterable[Any]) -> None:
+        self.source: AsyncIterable[Any] | Iterable[Any] = source
+
+
+class RunningCall:
+    """User code that the shell runs: a method the peer called, or an upload of ours that a call carries.
+
+    The shell calls `function(*arguments)`, awaits the result if it can be awaited, and, if `streams`, sends what it
+    yields by `Session.send_item`. It reports exactly one outcome: `call_returned`, `call_failed` or `call_cancelled`.
+    """
+
+    __slots__ = (
+        "arguments",
+        "cancelled",
+        "done",
+        "function",
+        "holds_slot",
+        "incoming",
+        "inline",
+        "invocation_id",
+        "iterating",
+        "label",
+        "origin",
+        "session",
+        "streams",
+    )
+
+    def __init__(
+        self,
+        session: CallOwner,
+        function: Callable[..., Any],
+        arguments: Sequence[Any],
+        *,
+        invocation_id: str | None,
+        label: str,
+        origin: Any = None,
+        streams: bool = False,
+        inline: bool = False,
+        incoming: tuple[IncomingStream, ...] = (),
+    ) -> None:
+        self.session: CallOwner = session
+        self.function: Callable[..., Any] = function
+        self.arguments: Sequence[Any] = arguments
+        self.invocation_id: str | None = invocation_id
+        self.label: str = label  # the method's name, for texts
+        self.origin: Any = origin  # what the session knows about it
+        self.streams: bool = streams
+        self.inline: bool = inline  # a plain function: it cannot wait, so it needs no task
+        self.incoming: tuple[IncomingStream, ...] = (
+            incoming  # streams among its arguments, to be handed over as asynchronous iterators
+        )
+        self.holds_slot: bool = False
+        self.iterating: bool = False  # its stream has begun
+        self.cancelled: bool = False
+        self.done: bool = False
+
+
+class OutgoingCall:
+    """A call of ours that the peer has not answered yet."""
+
+    __slots__ = ("_error", "_result", "done", "invocation_id", "shape", "uploads")
+
+    def __init__(self, invocation_id: str, shape: Shape) -> None:
+        self.invocation_id: str = invocation_id
+        self.shape: Shape = shape
+        self.done: bool = False
+        self.uploads: list[RunningCall] = []
+        self._result: Any = None
+        self._error: Exception | None = None
+
+    def outcome(self) -> Any:
+        """Return the result or raise the error; `WouldBlock` while there is neither."""
+        if not self.done:
+            raise WouldBlock
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def succeed(self, result: Any) -> None:
+        """The peer answered."""
+        self.done = True
+        self._result = result
+
+    def fail(self, error: Exception) -> None:
+        """The peer answered with an error, or will never answer."""
+        self.done = True
+        self._error = error

@@ -1,0 +1,23 @@
+"""HTTP and WebSockets without I/O: what stands between sockets and hub sessions, for servers and for clients."""
+
+from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
+from ._endpoint import Endpoint, WebSocketAccepted
+from ._messages import Request, Response
+from ._server import HttpConfig, HttpServerConnection, HubServer
+from ._websocket import WebSocketTransport
+
+__all__ = [
+    "ClientEffect",
+    "ClientOptions",
+    "ClientSocket",
+    "Endpoint",
+    "HttpConfig",
+    "HttpServerConnection",
+    "HubClient",
+    "HubServer",
+    "OpenSocket",
+    "Request",
+    "Response",
+    "WebSocketAccepted",
+    "WebSocketTransport",
+]

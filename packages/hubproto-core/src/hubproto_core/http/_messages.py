@@ -1,0 +1,56 @@
+"""HTTP requests and responses as data, whoever parses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote
+
+__all__ = ["Request", "Response"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A whole request. Header names are lower case; of repeated headers the values are joined by commas."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def path(self) -> str:
+        """The path, without the query, its percent-encoding undone. The target may be a whole URL (RFC 9112, 3.2.2)."""
+        path = self.target.partition("?")[0]
+        if not path.startswith("/"):
+            path = "/" + path.partition("://")[2].partition("/")[2]
+        return unquote(path)
+
+    @property
+    def query_string(self) -> str:
+        """The query, without its question mark."""
+        return self.target.partition("?")[2]
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's values by lower-case name; the last one of a name counts."""
+        return {name.lower(): value for name, value in parse_qsl(self.query_string, keep_blank_values=True)}
+
+    @property
+    def wants_websocket(self) -> bool:
+        """It asks for an upgrade to a WebSocket (RFC 6455, 4.2.1)."""
+        return (
+            self.method == "GET"
+            and self.headers.get("upgrade", "").lower() == "websocket"
+            and "upgrade" in [token.strip().lower() for token in self.headers.get("connection", "").split(",")]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole response."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "text/plain"
+    headers: Mapping[str, str] = field(default_factory=dict)

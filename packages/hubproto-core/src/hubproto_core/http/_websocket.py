@@ -1,0 +1,163 @@
+"""A session on a WebSocket (SPEC 4.3, RFC 6455), for both roles. Frames are wsproto's business; no message is held.
+
+Incoming payloads go to the session as they come, fragment by fragment: their boundaries mean nothing. What the session
+has to say at one time leaves as one message.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+
+from .._connection import Role
+from .._errors import HubProtoError, TransportError
+from .._session import Session
+from .._timers import Timer, TimerTable
+
+__all__ = ["WebSocketTransport", "accept_token", "new_key"]
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_NORMAL, _NO_STATUS = 1000, 1005
+_OUTPUT_LIMIT = 65536  # bytes of unsent frames above which we do not read on, so that pongs cannot pile up
+
+
+def new_key(entropy: Callable[[int], bytes]) -> str:
+    """Return a fresh Sec-WebSocket-Key."""
+    return base64.b64encode(entropy(16)).decode()
+
+
+def accept_token(key: str) -> str:
+    """Return the Sec-WebSocket-Accept that answers a key."""
+    return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+
+
+class WebSocketTransport:
+    """Carries one session on one WebSocket whose opening handshake is done.
+
+    `trailing` is what has been read behind the opening handshake. `close_timeout` is how many seconds the peer has to
+    answer our close frame.
+    """
+
+    __slots__ = (
+        "_close_sent",
+        "_close_timeout",
+        "_output",
+        "_peer_close",
+        "_role",
+        "_seen",
+        "_timers",
+        "_ws",
+        "finished",
+        "session",
+    )
+
+    def __init__(self, session: Session, role: Role, *, close_timeout: float, trailing: bytes, now: float) -> None:
+        self.session: Session = session
+        self.finished: bool = False
+        """Nothing more will be sent or read: close the socket once the output is written."""
+        self._role = role
+        self._close_timeout = close_timeout
+        self._close_sent = False
+        self._peer_close: CloseConnection | None = None  # not answered before the session has taken all before it
+        self._seen = now  # when a verb last told the time
+        self._timers = TimerTable()
+        self._output = bytearray()
+        kind = ConnectionType.SERVER if role is Role.SERVER else ConnectionType.CLIENT
+        self._ws = Connection(kind, trailing_data=trailing)
+        if trailing:
+            self._receive_events(now)
+
+    @property
+    def want_read(self) -> bool:
+        """Bytes are welcome."""
+        if self.finished or len(self._output) > _OUTPUT_LIMIT:
+            return False
+        return self.session.want_read or self.session.closed is not None or self._peer_close is not None
+
+    def receive_data(self, data: bytes, *, now: float) -> None:
+        """Bytes came from the socket."""
+        self._seen = now
+        if self._peer_close is not None or self.finished:
+            return
+        self._ws.receive_data(data)
+        self._receive_events(now)
+
+    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
+        """The socket gives no more bytes. Without a close frame that is a broken connection (SPEC 4.3)."""
+        if not self.finished:
+            lost = error or TransportError("The WebSocket was cut off without a close frame.")
+            self.session.receive_eof(lost, now=now)
+            self.finished = True
+
+    def handle_timeout(self, *, now: float) -> None:
+        """A deadline may have passed."""
+        if self._timers.expire(now) or self._cannot_say_farewell(now):
+            self.finished = True
+        self.session.handle_timeout(now=now)
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, or None."""
+        if self.session.is_over and not self._close_sent:
+            return self._seen + self._close_timeout
+        deadlines = [d for d in (self._timers.next(), self.session.next_timeout()) if d is not None]
+        return min(deadlines, default=None)
+
+    def data_to_send(self, *, now: float) -> bytes:
+        """Return and forget the frames to be written now."""
+        self._seen = now
+        payload = self.session.data_to_send(now=now)
+        if payload and self._ws.state is ConnectionState.OPEN and not self._close_sent:
+            text = self.session.transfer_format == "text"
+            self._output += self._ws.send(TextMessage(payload.decode()) if text else BytesMessage(payload))
+        if self.session.closed is not None and self._ws.state is ConnectionState.OPEN and not self._close_sent:
+            self._send_close(_NORMAL, now)
+        if self.session.closed is not None and self._peer_close is not None and not self.finished:
+            if self._ws.state is ConnectionState.REMOTE_CLOSING:
+                self._output += self._ws.send(self._peer_close.response())
+            self.finished = True
+        if not self._output:
+            return b""
+        data = bytes(self._output)
+        self._output.clear()
+        return data
+
+    def _receive_events(self, now: float) -> None:
+        for event in self._ws.events():
+            match event:
+                case TextMessage(data=text):
+                    self.session.receive_data(text.encode(), now=now)
+                case BytesMessage(data=data):
+                    self.session.receive_data(bytes(data), now=now)
+                case Ping() if self._ws.state is ConnectionState.OPEN:
+                    self._output += self._ws.send(event.response())
+                case CloseConnection():
+                    self._receive_close(event, now)
+                    return
+                case _:  # a pong, or a ping behind our close frame
+                    pass
+
+    def _receive_close(self, event: CloseConnection, now: float) -> None:
+        error: TransportError | None = None
+        if self._ws.state is ConnectionState.OPEN:  # not the peer's close frame: wsproto's verdict on a bad frame
+            error = TransportError(f"The peer sent a bad WebSocket frame: {event.reason}")
+            self.session.receive_eof(error, now=now)
+            self._send_close(int(event.code), now)
+            return
+        if self._role is Role.CLIENT and event.code not in (_NORMAL, _NO_STATUS):
+            reason = event.reason or "no reason given"
+            error = TransportError(f"WebSocket closed with status code: {int(event.code)} ({reason}).")
+        self._peer_close = event
+        self.session.receive_eof(error, now=now)
+
+    def _cannot_say_farewell(self, now: float) -> bool:
+        """The connection is over, but the socket has taken nothing since, not even the close frame."""
+        return self.session.is_over and not self._close_sent and now >= self._seen + self._close_timeout
+
+    def _send_close(self, code: int, now: float) -> None:
+        self._close_sent = True
+        self._output += self._ws.send(CloseConnection(code=code))
+        self._timers.arm(Timer.CLOSE, now + self._close_timeout)

@@ -1,0 +1,100 @@
+"""`serve`: hubs on a listening socket."""
+
+from __future__ import annotations
+
+import math
+import os
+import ssl
+from collections.abc import Mapping
+
+import trio
+
+from hubproto_core import Clients, Hub, HubConfig
+from hubproto_core.http import HttpConfig, HubServer
+
+from ._pump import SocketPump
+from ._runner import Runner
+
+__all__ = ["Server", "serve"]
+
+
+class Server:
+    """A running server. `serve` makes it."""
+
+    def __init__(self, machine: HubServer, runner: Runner, listening: trio.CancelScope, port: int) -> None:
+        self._machine = machine
+        self._runner = runner
+        self._listening = listening
+        self.port = port
+        """The port it listens on."""
+
+    def clients(self, hub: Hub) -> Clients:
+        """Return the clients of one of the hubs, to send to them from outside of any call.
+
+        Raises KeyError for a hub that is not served here.
+        """
+        return self._machine.clients(hub)
+
+    def close(self) -> None:
+        """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end.
+
+        `serve` returns when everything has ended.
+        """
+        self._listening.cancel()
+        self._machine.shut_down(now=trio.current_time())
+
+    async def wait_closed(self) -> None:
+        """Wait until `close` was called and everything has ended."""
+        while not self._machine.closed:
+            await self._runner.wait(self._machine)
+
+
+async def serve(
+    hub: Hub | Mapping[str, Hub],
+    path: str = "/",
+    host: str | None = "127.0.0.1",
+    port: int = 0,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    config: HubConfig | None = None,
+    http: HttpConfig | None = None,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve a hub at `path`, or several, given as a mapping of paths: `server = await nursery.start(serve, hub, ...)`.
+
+    `host` None is every interface; `port` 0 is any free one (see `Server.port`). `config` replaces the hubs' own.
+    Returns after `Server.close`, gracefully; cancelling it drops every connection at once. Raises OSError if it cannot
+    listen there.
+    """
+    hubs = hub if isinstance(hub, Mapping) else {path: hub}
+    machine = HubServer(hubs, entropy=os.urandom, config=config, http=http)
+    listeners: list[trio.SocketListener] = await trio.open_tcp_listeners(port, host=host)
+    listening = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        runner = Runner(machine.effects, nursery)
+
+        async def accepted(stream: trio.abc.Stream) -> None:
+            if ssl_context is not None:
+                stream = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
+            await SocketPump(runner, machine.connection(now=trio.current_time()), stream).run()
+
+        async def listen() -> None:
+            with listening:
+                await trio.serve_listeners(accepted, listeners, handler_nursery=nursery)
+
+        nursery.start_soon(runner.answer_doorbell)
+        nursery.start_soon(listen)
+        nursery.start_soon(_keep_time, runner, machine)
+        server = Server(machine, runner, listening, listeners[0].socket.getsockname()[1])
+        task_status.started(server)
+        await server.wait_closed()
+        nursery.cancel_scope.cancel()
+
+
+async def _keep_time(runner: Runner, machine: HubServer) -> None:
+    """Arm the deadline of the server itself."""
+    while True:
+        deadline = machine.next_timeout()
+        with trio.move_on_at(math.inf if deadline is None else deadline):
+            await runner.wait(machine)
+        machine.handle_timeout(now=trio.current_time())

@@ -1,0 +1,29 @@
+"""`async def` tests run once on every runtime: there is no plugin, this hook hands them to the `rt` fixture."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+
+import pytest
+
+from tests.kit.runtimes import Runtime, runtimes
+
+
+@pytest.fixture(params=runtimes(), ids=str)
+def rt(request: pytest.FixtureRequest) -> Runtime:
+    """The runtime that the test runs on."""
+    runtime: Runtime = request.param
+    return runtime
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine function on its runtime."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    runtime = pyfuncitem.funcargs.get("rt")
+    assert isinstance(runtime, Runtime), "an `async def` test takes the fixture `rt`, which says what it runs on"
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    runtime.run(partial(pyfuncitem.obj, **arguments))
+    return True

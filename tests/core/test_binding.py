@@ -1,0 +1,37 @@
+"""Shapes of payloads."""
+
+from typing import Any
+
+import pytest
+
+from hubproto_core._binding import ANY, ANY_ARGUMENTS, AnyBinder, Shape
+
+
+def test_arguments_have_types_and_a_number() -> None:
+    shape = Shape.of_arguments((int, str))
+    assert (shape.type, shape.length) == (tuple[int, str], 2)
+
+
+def test_no_arguments_have_a_shape_too() -> None:
+    shape = Shape.of_arguments(())
+    assert (shape.type, shape.length) == (tuple[()], 0)
+
+
+def test_without_declarations_everything_is_taken() -> None:
+    binder = AnyBinder()
+    assert binder.arguments_shape("Anything") is ANY_ARGUMENTS
+    assert binder.item_shape("1") is binder.result_shape("1") is ANY
+    assert (ANY.type, ANY.length, ANY_ARGUMENTS.length) == (Any, None, None)
+
+
+def test_shapes_of_a_type_are_made_once() -> None:
+    assert Shape.of(int) is Shape.of(int)
+    assert Shape.of(int).type is int
+
+
+@pytest.mark.parametrize("type_", [int | float | str | bytes | tuple[int, str] | list[int], type[int] | int])
+def test_types_that_no_payload_can_be_converted_to_are_refused(type_: Any) -> None:
+    with pytest.raises(TypeError):
+        Shape(type_)
+    with pytest.raises(TypeError):
+        Shape.of_arguments((type_,))

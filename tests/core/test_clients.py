@@ -1,0 +1,171 @@
+"""Who is connected, and who gets what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hubproto_core import Call, CallerClients, Clients, Groups, Hub, HubConfig, LocalProtocolError, Registry, Selection
+from tests.kit.shell import HubPeer, Shell
+
+
+class Room:
+    """Clients of one hub: ann (a1, a2), bob (b1) and nobody in particular (n1)."""
+
+    def __init__(self, config: HubConfig | None = None) -> None:
+        self.owner = object()
+        self.registry = Registry(self.owner)
+        self.shell = Shell()
+        hub = Hub(config)
+        users = {"a1": "ann", "a2": "ann", "b1": "bob", "n1": None}
+        self.peers = {
+            name: HubPeer(hub, name=name, user=user, registry=self.registry, shell=self.shell)
+            for name, user in users.items()
+        }
+        self.clients = Clients(self.registry)
+
+    def heard(self) -> dict[str, list[Any]]:
+        """What each of them was sent, without those who were sent nothing."""
+        heard = {name: peer.hear() for name, peer in self.peers.items()}
+        return {name: messages for name, messages in heard.items() if messages}
+
+    def groups(self, name: str) -> Groups:
+        return Groups(self.registry, name)
+
+
+@pytest.fixture
+def room() -> Room:
+    room = Room()
+    for name in ("a1", "b1"):
+        room.groups(name).add("red")
+    room.groups("a1").add("Red")
+    room.groups("n1").add("blue")
+    return room
+
+
+NEWS = {"type": 1, "target": "news", "arguments": [1, "x"]}
+
+
+@pytest.mark.parametrize(
+    ("select", "names"),
+    [
+        (lambda clients: clients.all, ["a1", "a2", "b1", "n1"]),
+        (lambda clients: clients.all_except("a2", "nobody"), ["a1", "b1", "n1"]),
+        (lambda clients: clients.all_except(), ["a1", "a2", "b1", "n1"]),
+        (lambda clients: clients.client("b1"), ["b1"]),
+        (lambda clients: clients.client("nobody"), []),
+        (lambda clients: clients.clients("n1", "a1", "nobody"), ["a1", "n1"]),
+        (lambda clients: clients.clients(), []),
+        (lambda clients: clients.group("red"), ["a1", "b1"]),
+        (lambda clients: clients.group("Red"), ["a1"]),
+        (lambda clients: clients.group("RED"), []),
+        (lambda clients: clients.groups("red", "Red", "green"), ["a1", "a1", "b1"]),
+        (lambda clients: clients.groups("blue", "red"), ["a1", "b1", "n1"]),
+        (lambda clients: clients.group_except("red", "b1"), ["a1"]),
+        (lambda clients: clients.user("ann"), ["a1", "a2"]),
+        (lambda clients: clients.user("Ann"), []),
+        (lambda clients: clients.users("bob", "ann", "eve"), ["a1", "a2", "b1"]),
+        (lambda clients: CallerClients(clients._registry, "b1").caller, ["b1"]),
+        (lambda clients: CallerClients(clients._registry, "b1").others, ["a1", "a2", "n1"]),
+        (lambda clients: CallerClients(clients._registry, "b1").others_in_group("red"), ["a1"]),
+        (lambda clients: CallerClients(clients._registry, "b1").user("bob"), ["b1"]),
+    ],
+)
+def test_selectors(room: Room, select: Callable[[Clients], Selection], names: list[str]) -> None:
+    select(room.clients).send("news", 1, "x")
+    assert room.heard() == {name: [NEWS] * names.count(name) for name in names}
+
+
+def test_a_selection_is_looked_up_at_every_send(room: Room) -> None:
+    selection = room.clients.groups("green", "blue")
+    room.groups("n1").add("green", "a2")
+    room.groups("n1").remove("blue")
+    selection.send("news", 1, "x")
+    assert room.heard() == {"a2": [NEWS]}
+
+
+def test_members_may_be_named_by_id(room: Room) -> None:
+    room.groups("n1").remove("red", "b1")
+    room.groups("n1").add("red", "a2")
+    room.groups("n1").add("red", "a2")
+    room.clients.group("red").send("news", 1, "x")
+    assert room.heard() == {"a1": [NEWS], "a2": [NEWS]}
+
+
+def test_groups_that_nobody_is_in_are_forgotten(room: Room) -> None:
+    room.groups("n1").remove("blue")
+    room.groups("n1").remove("blue")
+    room.groups("n1").remove("never was")
+    room.groups("nobody").add("green")
+    room.groups("n1").add("green", "nobody")
+    assert sorted(room.registry.groups) == ["Red", "red"]
+
+
+def test_a_client_that_ends_leaves_everything(room: Room) -> None:
+    room.shell.run()
+    room.shell.woken.clear()
+    for name in ("a1", "b1"):
+        room.peers[name].ask({"type": 7})
+    assert sorted(room.registry.connections) == ["a2", "n1"]
+    assert list(room.registry.groups) == ["blue"]
+    assert list(room.registry.users) == ["ann"]
+    assert room.shell.woken.count(room.owner) == 2
+    room.clients.all.send("news", 1, "x")
+    assert room.heard() == {"a2": [NEWS], "n1": [NEWS]}
+
+
+def test_a_client_that_is_closing_gets_nothing(room: Room) -> None:
+    room.peers["a1"].session.abort()
+    room.clients.user("ann").send("news", 1, "x")
+    assert room.heard() == {"a1": [{"type": 7}], "a2": [NEWS]}
+
+
+def test_the_carrier_is_woken_once_for_many_messages(room: Room) -> None:
+    session = room.peers["b1"].session
+    room.shell.run()
+    room.shell.woken.clear()
+    for _ in range(5):
+        room.clients.client("b1").send("news", 1, "x")
+    room.shell.run()
+    assert room.shell.woken == [session]
+    assert room.heard() == {"b1": [NEWS] * 5}
+
+
+def test_an_argument_that_cannot_be_written_reaches_nobody(room: Room) -> None:
+    with pytest.raises(LocalProtocolError):
+        room.clients.all.send("news", object())
+    assert room.heard() == {}
+
+
+def test_a_client_that_does_not_read_is_given_up_and_others_do_not_notice(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room(HubConfig(send_limit=1000))
+    slow, quick = room.peers["a1"], room.peers["b1"]
+    text = "x" * 100
+    for _ in range(20):
+        room.clients.clients("a1", "b1").send("news", text)
+        assert len(quick.hear()) == 1
+    *news, last = slow.hear()
+    assert 0 < len(news) < 12
+    assert last == {"type": 7}
+    assert slow.session.finished
+    assert not quick.session.finished
+    assert caplog.messages == ["connection a1 is given up: it leaves more than 1000 bytes unread"]
+
+
+def test_methods_reach_the_others_through_their_call() -> None:
+    hub = Hub()
+
+    @hub.method("Say")
+    def say(text: str, call: Call) -> None:
+        call.groups.add("talkers")
+        call.clients.others.send("said", call.user, text)
+
+    registry, shell = Registry(), Shell()
+    ann = HubPeer(hub, name="a", user="ann", registry=registry, shell=shell)
+    bob = HubPeer(hub, name="b", registry=registry, shell=shell)
+    ann.say({"type": 1, "target": "Say", "arguments": ["hello"]})
+    assert ann.hear() == []
+    assert bob.hear() == [{"type": 1, "target": "said", "arguments": ["ann", "hello"]}]
+    assert list(registry.groups) == ["talkers"]

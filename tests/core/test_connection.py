@@ -1,0 +1,1047 @@
+"""`HubConnection` on a manual clock: bytes in, events and bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from hubproto_core import (
+    CancelInvocation,
+    Completion,
+    ConnectionClosed,
+    Event,
+    HandshakeCompleted,
+    HubConfig,
+    HubConnection,
+    HubError,
+    Invocation,
+    InvocationBindingFailure,
+    JsonCodec,
+    LocalProtocolError,
+    RemoteProtocolError,
+    Role,
+    Shape,
+    StreamBindingFailure,
+    StreamInvocation,
+    StreamItem,
+    TransportError,
+)
+from tests.kit.wire import HANDSHAKE, pack, pieces, unpack
+
+OPENED = HandshakeCompleted(protocol="json", version=1)
+PING = pack({"type": 6})
+ADD = pack({"type": 1, "invocationId": "1", "target": "Add", "arguments": [1, 2]})
+BOTH = pytest.mark.parametrize("role", Role)
+
+
+def events(conn: HubConnection, now: float = 0.0) -> list[Event]:
+    taken = []
+    while (event := conn.next_event(now=now)) is not None:
+        taken.append(event)
+    return taken
+
+
+def feed(conn: HubConnection, data: bytes, now: float = 0.0) -> list[Event]:
+    conn.receive_data(data, now=now)
+    return events(conn, now)
+
+
+def sent(conn: HubConnection, now: float = 0.0) -> list[Any]:
+    return unpack(conn.data_to_send(now=now))
+
+
+def fresh(role: Role, **settings: Any) -> HubConnection:
+    return HubConnection(role, [JsonCodec()], config=HubConfig(**settings), now=0.0)
+
+
+def opened(role: Role, **settings: Any) -> HubConnection:
+    conn = fresh(role, **settings)
+    assert feed(conn, HANDSHAKE if role is Role.SERVER else b"{}\x1e") == [OPENED]
+    conn.data_to_send(now=0.0)
+    return conn
+
+
+def server(**settings: Any) -> HubConnection:
+    return opened(Role.SERVER, **settings)
+
+
+def client(**settings: Any) -> HubConnection:
+    return opened(Role.CLIENT, **settings)
+
+
+def the_end(conn: HubConnection, now: float = 0.0) -> ConnectionClosed:
+    """The last event, after which there is nothing to do."""
+    (event,) = events(conn, now)
+    assert isinstance(event, ConnectionClosed)
+    assert events(conn, now) == []
+    assert conn.next_timeout() is None
+    assert not conn.want_read
+    assert not conn.is_open
+    return event
+
+
+# --- handshake -------------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_needs_a_codec() -> None:
+    with pytest.raises(ValueError, match="at least one codec"):
+        HubConnection(Role.CLIENT, [], now=0.0)
+
+
+def test_a_server_answers_the_handshake() -> None:
+    conn = fresh(Role.SERVER)
+    assert conn.role is Role.SERVER
+    assert (conn.want_read, conn.is_open) == (True, False)
+    assert conn.data_to_send(now=0.0) == b""
+    assert feed(conn, HANDSHAKE) == [OPENED]
+    assert (conn.want_read, conn.is_open) == (True, True)
+    assert (conn.codec.name, conn.transfer_format) == ("json", "text")
+    assert conn.data_to_send(now=0.0) == b"{}\x1e"
+
+
+def test_a_client_asks_first_and_pings_at_once_when_it_is_accepted() -> None:
+    conn = fresh(Role.CLIENT)
+    assert conn.data_to_send(now=0.0) == HANDSHAKE
+    assert feed(conn, b"{}\x1e") == [OPENED]
+    assert sent(conn) == [{"type": 6}]
+
+
+@BOTH
+def test_messages_behind_the_handshake_are_read(role: Role) -> None:
+    conn = fresh(role)
+    first, *rest = feed(conn, (HANDSHAKE if role is Role.SERVER else b"{}\x1e") + ADD)
+    assert first == OPENED
+    assert rest == [Invocation(invocation_id="1", target="Add", arguments=(1, 2))]
+
+
+@pytest.mark.parametrize(("protocol", "version"), [("JSON", 1), ("json", 0), ("Json", -5), ("json", 2)])
+def test_a_server_accepts_any_case_and_any_version_up_to_its_own(protocol: str, version: int) -> None:
+    conn = fresh(Role.SERVER)
+    assert feed(conn, pack({"protocol": protocol, "version": version})) == [
+        HandshakeCompleted(protocol="json", version=version)
+    ]
+
+
+class OtherCodec(JsonCodec):
+    name: Any = "other"
+    transfer_format: Any = "binary"
+
+
+def test_the_client_chooses_among_the_server_s_codecs() -> None:
+    conn = HubConnection(Role.SERVER, [JsonCodec(), OtherCodec()], now=0.0)
+    assert (conn.codec.name, conn.transfer_format) == ("json", "text")
+    assert feed(conn, pack({"protocol": "other", "version": 1})) == [HandshakeCompleted(protocol="other", version=1)]
+    assert (conn.codec.name, conn.transfer_format) == ("other", "binary")
+
+
+def test_a_client_asks_for_its_first_codec_in_text() -> None:
+    conn = HubConnection(Role.CLIENT, [OtherCodec(), JsonCodec()], now=0.0)
+    assert conn.transfer_format == "text"
+    assert sent(conn) == [{"protocol": "other", "version": 1}]
+
+
+FAILED = "An unexpected error occurred during connection handshake."
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (pack({"protocol": "smoke", "version": 1}), "The protocol 'smoke' is not supported."),
+        (pack({"protocol": "", "version": 1}), "The protocol '' is not supported."),
+        (pack({"protocol": "JSON", "version": 3}), "The server does not support version 3 of the 'JSON' protocol."),
+        (pack({"version": 1}), FAILED),
+        (ADD, FAILED),
+        (b"junk\x1e", FAILED),
+        (b"\x1e", FAILED),
+    ],
+)
+def test_a_server_refuses_a_bad_handshake_without_a_close_message(request_: bytes, text: str) -> None:
+    conn = fresh(Role.SERVER)
+    conn.receive_data(request_ + ADD, now=0.0)
+    end = the_end(conn)
+    assert isinstance(end.error, RemoteProtocolError)
+    assert not end.allow_reconnect
+    assert sent(conn) == [{"error": text}]
+
+
+def test_details_of_a_bad_handshake_are_told_when_asked_for() -> None:
+    conn = fresh(Role.SERVER, detailed_errors=True)
+    feed(conn, b"[]\x1e")
+    reason = "Unexpected JSON Token Type 'Array'. Expected a JSON Object."
+    assert sent(conn) == [{"error": f"{FAILED} InvalidDataException: {reason}"}]
+
+
+@pytest.mark.parametrize(
+    ("response", "kind", "text"),
+    [
+        (b'{"error":"no"}\x1e', HubError, "Unable to complete handshake with the server due to an error: no"),
+        (PING, RemoteProtocolError, "Expected a handshake response from the server."),
+        (b"HTTP/1.1\x1e", RemoteProtocolError, "Error reading JSON."),
+    ],
+)
+def test_a_client_that_is_not_accepted_ends(response: bytes, kind: type[Exception], text: str) -> None:
+    conn = fresh(Role.CLIENT)
+    conn.data_to_send(now=0.0)
+    conn.receive_data(response, now=0.0)
+    end = the_end(conn)
+    assert (type(end.error), str(end.error)) == (kind, text)
+    assert conn.data_to_send(now=0.0) == b""
+
+
+@BOTH
+def test_a_handshake_may_come_byte_by_byte(role: Role) -> None:
+    conn = fresh(role)
+    taken = []
+    for byte in pieces(HANDSHAKE if role is Role.SERVER else b"{}\x1e", 1):
+        assert conn.want_read
+        taken += feed(conn, byte)
+    assert taken == [OPENED]
+
+
+@pytest.mark.parametrize(("limit", "accepted"), [(len(HANDSHAKE), True), (len(HANDSHAKE) - 1, False)])
+def test_a_handshake_has_the_limit_of_messages(limit: int, accepted: bool) -> None:
+    conn = fresh(Role.SERVER, max_message_size=limit)
+    taken = feed(conn, HANDSHAKE)
+    if accepted:
+        assert taken == [OPENED]
+    else:
+        assert isinstance(taken[0], ConnectionClosed)
+        assert sent(conn) == [{"error": "Handshake was canceled."}]
+
+
+def test_a_client_refuses_an_endless_handshake_silently() -> None:
+    conn = fresh(Role.CLIENT, max_message_size=10)
+    conn.data_to_send(now=0.0)
+    conn.receive_data(b"x" * 11, now=0.0)
+    assert isinstance(the_end(conn).error, RemoteProtocolError)
+    assert conn.data_to_send(now=0.0) == b""
+
+
+@BOTH
+def test_a_handshake_that_does_not_come_is_given_up(role: Role) -> None:
+    conn = fresh(role, handshake_timeout=7.0, keep_alive_interval=100.0)
+    conn.data_to_send(now=0.0)
+    feed(conn, b'{"proto')
+    assert conn.next_timeout() == 7.0
+    conn.handle_timeout(now=6.9)
+    assert events(conn) == []
+    conn.handle_timeout(now=7.0)
+    end = the_end(conn, 7.0)
+    assert isinstance(end.error, TransportError)
+    assert str(end.error) == "no handshake within 7 s"
+    assert sent(conn) == ([{"error": "Handshake was canceled."}] if role is Role.SERVER else [])
+
+
+def test_a_client_that_leaves_before_the_handshake_is_no_error() -> None:
+    conn = fresh(Role.SERVER)
+    feed(conn, b'{"proto')
+    conn.receive_eof(now=0.0)
+    assert the_end(conn) == ConnectionClosed()
+    assert conn.data_to_send(now=0.0) == b""
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_transport_that_breaks_before_the_handshake_is_an_error(role: Role) -> None:
+    conn = fresh(role)
+    broken = TransportError("reset")
+    conn.receive_eof(broken, now=0.0)
+    assert the_end(conn).error is broken
+
+
+def test_a_server_that_leaves_before_the_handshake_is_an_error() -> None:
+    conn = fresh(Role.CLIENT)
+    conn.receive_eof(now=0.0)
+    error = the_end(conn).error
+    assert isinstance(error, TransportError)
+    assert str(error) == "The server disconnected before sending a handshake response"
+
+
+# --- incoming messages -----------------------------------------------------------------------------------------------
+
+
+def test_a_server_sees_calls_uploads_and_cancellations() -> None:
+    conn = server()
+    assert feed(
+        conn,
+        pack(
+            {"type": 1, "target": "Log", "arguments": ["x"]},
+            {"type": 4, "invocationId": "1", "target": "Count", "arguments": [5]},
+            {"type": 5, "invocationId": "1"},
+            {"type": 1, "invocationId": "2", "target": "Up", "arguments": [], "streamIds": ["3"]},
+            {"type": 2, "invocationId": "3", "item": 7},
+            {"type": 3, "invocationId": "3", "error": "broke"},
+        ),
+    ) == [
+        Invocation(target="Log", arguments=("x",)),
+        StreamInvocation(invocation_id="1", target="Count", arguments=(5,)),
+        CancelInvocation(invocation_id="1"),
+        Invocation(invocation_id="2", target="Up", arguments=(), stream_ids=("3",)),
+        StreamItem(invocation_id="3", item=7),
+        Completion(invocation_id="3", error="broke"),
+    ]
+
+
+def test_a_client_sees_calls_items_and_completions() -> None:
+    conn = client()
+    call, stream = conn.invoke("Add", [1, 2]), conn.stream("Count", [1])
+    assert (call, stream) == ("1", "2")
+    assert feed(
+        conn,
+        pack(
+            {"type": 1, "target": "changed", "arguments": []},
+            {"type": 2, "invocationId": stream, "item": 0},
+            {"type": 3, "invocationId": call, "result": 3},
+            {"type": 3, "invocationId": stream},
+        ),
+    ) == [
+        Invocation(target="changed", arguments=()),
+        StreamItem(invocation_id=stream, item=0),
+        Completion(invocation_id=call, result=3),
+        Completion(invocation_id=stream),
+    ]
+
+
+ITEM = {"type": 2, "invocationId": "9", "item": 1}
+END = {"type": 3, "invocationId": "9"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": 6},
+        {"type": 8, "sequenceId": 1},
+        {"type": 9, "sequenceId": 1},
+        {"type": 10, "anything": {}},
+        {"type": -7},
+        {"type": 5, "invocationId": "9"},
+        ITEM,
+        END,
+        {"type": 3, "invocationId": "s9", "result": 5},
+    ],
+)
+@BOTH
+def test_what_means_nothing_is_skipped_and_what_follows_is_seen_at_once(role: Role, message: dict[str, Any]) -> None:
+    conn = opened(role)
+    assert feed(conn, pack(message) + ADD) == [Invocation(invocation_id="1", target="Add", arguments=(1, 2))]
+    assert conn.is_open
+    assert conn.data_to_send(now=0.0) == b""
+
+
+def test_nothing_follows_the_end_of_an_upload() -> None:
+    conn = server()
+    feed(conn, pack({"type": 1, "invocationId": "1", "target": "Up", "arguments": [], "streamIds": ["9"]}))
+    assert len(feed(conn, pack(ITEM, END, ITEM, END))) == 2
+
+
+def test_nothing_follows_the_end_of_a_call() -> None:
+    conn = client()
+    stream = conn.stream("Count")
+    item = {"type": 2, "invocationId": stream, "item": 1}
+    end = {"type": 3, "invocationId": stream}
+    assert len(feed(conn, pack(item, end, item, end))) == 2
+
+
+def test_a_plain_call_of_ours_gets_no_items() -> None:
+    conn = client()
+    call = conn.invoke("Add")
+    assert feed(conn, pack({"type": 2, "invocationId": call, "item": 1})) == []
+
+
+def test_uploads_of_a_completed_call_are_dropped() -> None:
+    conn = server()
+    feed(conn, pack({"type": 1, "invocationId": "1", "target": "Up", "arguments": [], "streamIds": ["9"]}))
+    conn.complete("1", None)
+    assert feed(conn, pack(ITEM, END)) == []
+
+
+def test_a_later_upload_takes_over_an_id_from_a_call_that_completes() -> None:
+    conn = server()
+    for call in ("1", "2"):
+        feed(conn, pack({"type": 1, "invocationId": call, "target": "Up", "arguments": [], "streamIds": ["9"]}))
+    conn.complete("1", None)
+    assert feed(conn, pack(ITEM)) == [StreamItem(invocation_id="9", item=1)]
+
+
+def test_uploads_that_nobody_reads_can_be_ignored() -> None:
+    conn = server()
+    feed(conn, pack({"type": 1, "target": "Up", "arguments": [], "streamIds": ["9"]}))
+    conn.ignore_stream("9")
+    assert feed(conn, pack(ITEM, END)) == []
+
+
+def test_an_id_may_be_used_again_after_its_completion() -> None:
+    conn = server()
+    for _ in range(2):
+        assert len(feed(conn, ADD)) == 1
+        conn.complete("1", 3)
+    assert sent(conn) == [{"type": 3, "invocationId": "1", "result": 3}] * 2
+
+
+def test_calls_at_the_same_time_may_have_one_id() -> None:
+    conn = server()
+    feed(conn, ADD + pack({"type": 4, "invocationId": "1", "target": "Count", "arguments": []}))
+    conn.complete("1", 3)
+    conn.send_item("1", 0)
+    conn.complete("1")
+    assert len(sent(conn)) == 3
+    with pytest.raises(LocalProtocolError):
+        conn.complete("1")
+
+
+class Typed:
+    def arguments_shape(self, target: str) -> Shape:
+        if target != "Add":
+            raise HubError("Method does not exist.")
+        return Shape.of_arguments((int, int))
+
+    def item_shape(self, stream_id: str) -> Shape:
+        return Shape(int)
+
+    def result_shape(self, invocation_id: str) -> Shape:
+        return Shape(int)
+
+
+def typed(role: Role) -> HubConnection:
+    conn = HubConnection(role, [JsonCodec()], binder=Typed(), now=0.0)
+    feed(conn, HANDSHAKE if role is Role.SERVER else b"{}\x1e")
+    conn.data_to_send(now=0.0)
+    return conn
+
+
+def test_calls_that_do_not_bind_can_be_completed() -> None:
+    conn = typed(Role.SERVER)
+    call = {"type": 1, "invocationId": "1", "target": "Add", "arguments": ["x"]}
+    (failure,) = feed(conn, pack(call))
+    assert isinstance(failure, InvocationBindingFailure)
+    conn.complete("1", error="no")
+    assert sent(conn) == [{"type": 3, "invocationId": "1", "error": "no"}]
+    (failure,) = feed(conn, pack({"type": 1, "target": "Nowhere", "arguments": []}))
+    assert isinstance(failure, InvocationBindingFailure)
+    assert failure.invocation_id is None
+
+
+def test_items_that_do_not_bind_are_seen_where_their_stream_is_open() -> None:
+    bad = {"type": 2, "item": "x"}
+    upload = typed(Role.SERVER)
+    assert feed(upload, pack({**bad, "invocationId": "9"})) == []
+    feed(upload, pack({"type": 1, "target": "Add", "arguments": [1, 2], "streamIds": ["9"]}))
+    (failure,) = feed(upload, pack({**bad, "invocationId": "9"}))
+    assert isinstance(failure, StreamBindingFailure)
+
+    download = typed(Role.CLIENT)
+    assert feed(download, pack({**bad, "invocationId": "1"})) == []
+    stream = download.stream("Count")
+    (failure,) = feed(download, pack({**bad, "invocationId": stream}))
+    assert isinstance(failure, StreamBindingFailure)
+
+
+def test_reading_is_unwelcome_until_every_event_has_been_taken() -> None:
+    conn = server()
+    conn.receive_data(ADD + ADD, now=0.0)
+    assert not conn.want_read
+    conn.next_event(now=0.0)
+    conn.next_event(now=0.0)
+    assert not conn.want_read
+    assert conn.next_event(now=0.0) is None
+    assert conn.want_read
+
+
+# --- limits and violations -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(("spare", "accepted"), [(0, True), (1, False)])
+def test_a_message_may_be_as_large_as_the_limit(size: int, spare: int, accepted: bool) -> None:
+    conn = server(max_message_size=100)
+    empty = pack({"type": 1, "target": "", "arguments": []})
+    record = pack({"type": 1, "target": "x" * (100 - len(empty) + spare), "arguments": []})
+    assert len(record) == 100 + spare
+    taken = []
+    for piece in pieces(ADD + record, size):
+        taken += feed(conn, piece)
+    assert len(taken) == 2
+    if accepted:
+        assert isinstance(taken[1], Invocation)
+        return
+    (end,) = taken[1:]
+    assert isinstance(end, ConnectionClosed)
+    assert str(end.error) == (
+        "The maximum message size of 100B was exceeded. The message size can be configured in AddHubOptions."
+    )
+
+
+def test_many_messages_together_may_be_larger_than_the_limit() -> None:
+    conn = server(max_message_size=len(ADD))
+    assert len(feed(conn, ADD * 50)) == 50
+
+
+CLOSED = "Connection closed with an error."
+
+
+@pytest.mark.parametrize(
+    ("record", "details"),
+    [
+        (b"hello\x1e", "InvalidDataException: Error reading JSON."),
+        (b"\x1e", "InvalidDataException: Error reading JSON."),
+        (b'{"type":1,"target":"Add"}\x1e', "InvalidDataException: Missing required property 'arguments'."),
+        (b'{"type":2.5}\x1e', "FormatException: The value of 'type' is not an integer in range."),
+    ],
+)
+@pytest.mark.parametrize("detailed", [False, True])
+def test_a_server_closes_with_an_error_when_the_client_breaks_the_protocol(
+    record: bytes, details: str, detailed: bool
+) -> None:
+    conn = server(detailed_errors=detailed)
+    conn.receive_data(record + ADD, now=0.0)
+    end = the_end(conn)
+    assert isinstance(end.error, RemoteProtocolError)
+    assert end.allow_reconnect
+    text = f"{CLOSED} {details}" if detailed else CLOSED
+    assert sent(conn) == [{"type": 7, "error": text, "allowReconnect": True}]
+
+
+def test_a_client_just_ends_when_the_server_breaks_the_protocol() -> None:
+    conn = client()
+    conn.receive_data(b"hello\x1e", now=0.0)
+    end = the_end(conn)
+    assert isinstance(end.error, RemoteProtocolError)
+    assert end.allow_reconnect
+    assert conn.data_to_send(now=0.0) == b""
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ({"type": 7}, None),
+        ({"type": 7, "error": "bye", "allowReconnect": True}, "bye"),
+        ({"type": 7, "error": ""}, None),
+    ],
+)
+def test_a_server_answers_close_with_close(message: dict[str, Any], error: str | None) -> None:
+    conn = server()
+    conn.receive_data(pack(message) + ADD, now=0.0)
+    end = the_end(conn)
+    assert (str(end.error) if end.error else None) == error
+    assert end.error is None or isinstance(end.error, HubError)
+    assert not end.allow_reconnect
+    assert sent(conn) == [{"type": 7}]
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "again"),
+    [
+        ({"type": 7}, None, False),
+        ({"type": 7, "allowReconnect": True}, None, True),
+        ({"type": 7, "error": "bye"}, "The server closed the connection with the following error: bye", False),
+    ],
+)
+def test_a_client_is_told_why_the_server_closed(message: dict[str, Any], error: str | None, again: bool) -> None:
+    conn = client()
+    conn.receive_data(pack(message), now=0.0)
+    end = the_end(conn)
+    assert (str(end.error) if end.error else None, end.allow_reconnect) == (error, again)
+    assert conn.data_to_send(now=0.0) == b""
+
+
+@BOTH
+def test_closing_says_farewell_and_is_the_end(role: Role) -> None:
+    conn = opened(role)
+    conn.receive_data(ADD, now=0.0)
+    conn.close("done", allow_reconnect=True)
+    assert the_end(conn) == ConnectionClosed(allow_reconnect=True)
+    assert sent(conn) == [{"type": 7, "error": "done", "allowReconnect": True}]
+    conn.close()
+    assert events(conn) == []
+    assert conn.data_to_send(now=0.0) == b""
+
+
+@BOTH
+def test_closing_before_the_handshake_just_ends(role: Role) -> None:
+    conn = fresh(role)
+    conn.data_to_send(now=0.0)
+    conn.close()
+    assert the_end(conn) == ConnectionClosed()
+    assert conn.data_to_send(now=0.0) == b""
+
+
+def test_after_the_end_nothing_happens() -> None:
+    conn = server()
+    conn.close()
+    events(conn)
+    conn.data_to_send(now=0.0)
+    assert feed(conn, ADD) == []
+    conn.receive_eof(now=0.0)
+    conn.receive_eof(TransportError("late"), now=0.0)
+    conn.handle_timeout(now=1e6)
+    assert events(conn) == []
+    assert conn.data_to_send(now=0.0) == b""
+
+
+def test_a_client_that_stops_sending_is_told_goodbye() -> None:
+    conn = server()
+    conn.receive_eof(now=0.0)
+    assert the_end(conn) == ConnectionClosed(allow_reconnect=True)
+    assert sent(conn) == [{"type": 7, "allowReconnect": True}]
+
+
+def test_a_server_that_stops_sending_may_be_back() -> None:
+    conn = client()
+    conn.receive_eof(now=0.0)
+    assert the_end(conn) == ConnectionClosed(allow_reconnect=True)
+    assert conn.data_to_send(now=0.0) == b""
+
+
+@BOTH
+def test_half_a_message_at_the_end_is_an_error(role: Role) -> None:
+    conn = opened(role)
+    feed(conn, ADD[:-1])
+    conn.receive_eof(now=0.0)
+    assert str(the_end(conn).error) == "Connection terminated while reading a message."
+
+
+@BOTH
+def test_a_broken_transport_is_an_error(role: Role) -> None:
+    conn = opened(role)
+    broken = TransportError("reset")
+    conn.receive_eof(broken, now=0.0)
+    assert the_end(conn) == ConnectionClosed(error=broken, allow_reconnect=True)
+    assert len(sent(conn)) == (1 if role is Role.SERVER else 0)
+
+
+def test_messages_that_have_not_been_looked_at_are_no_half_message_at_the_end() -> None:
+    conn = server()
+    conn.receive_data(ADD + ADD, now=0.0)
+    conn.receive_eof(now=0.0)
+    conn.receive_data(ADD, now=0.0)
+    call = Invocation(invocation_id="1", target="Add", arguments=(1, 2))
+    assert events(conn) == [call, call, ConnectionClosed(allow_reconnect=True)]
+
+
+def test_a_broken_transport_is_the_end_whatever_has_not_been_looked_at() -> None:
+    conn = server()
+    conn.receive_data(ADD + ADD, now=0.0)
+    conn.receive_eof(TransportError("reset"), now=0.0)
+    assert isinstance(the_end(conn).error, TransportError)
+
+
+# --- timers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_pings_at_its_interval_whatever_else_it_sends() -> None:
+    conn = server(keep_alive_interval=10.0)
+    assert conn.next_timeout() == 10.0
+    conn.send("news")
+    conn.data_to_send(now=9.0)
+    conn.handle_timeout(now=10.0)
+    assert sent(conn, 10.0) == [{"type": 6}]
+    assert conn.next_timeout() == 20.0
+
+
+def test_a_server_does_not_ping_before_the_handshake() -> None:
+    conn = fresh(Role.SERVER, keep_alive_interval=2.0)
+    conn.handle_timeout(now=2.0)
+    assert conn.data_to_send(now=2.0) == b""
+    assert conn.next_timeout() == 4.0
+
+
+def test_a_client_pings_when_it_has_sent_nothing_for_the_interval() -> None:
+    conn = client(keep_alive_interval=10.0)
+    conn.send("news")
+    conn.data_to_send(now=9.0)
+    conn.handle_timeout(now=10.0)
+    assert conn.data_to_send(now=10.0) == b""
+    conn.handle_timeout(now=19.0)
+    assert sent(conn, 19.0) == [{"type": 6}]
+    assert conn.next_timeout() == 29.0
+
+
+def test_a_client_that_never_pings_is_never_held_to_be_silent() -> None:
+    conn = server(silence_timeout=5.0, keep_alive_interval=100.0)
+    feed(conn, ADD)
+    conn.handle_timeout(now=50.0)
+    assert conn.is_open
+
+
+def test_a_silent_client_is_told_and_given_up() -> None:
+    conn = server(silence_timeout=5.0, keep_alive_interval=100.0, detailed_errors=True)
+    feed(conn, PING, now=1.0)
+    assert conn.next_timeout() == 6.0
+    feed(conn, ADD, now=4.0)
+    assert conn.next_timeout() == 9.0
+    conn.handle_timeout(now=8.9)
+    assert conn.is_open
+    conn.handle_timeout(now=9.0)
+    end = the_end(conn, 9.0)
+    reason = "Client hasn't sent a message/ping within the configured ClientTimeoutInterval."
+    assert isinstance(end.error, TransportError)
+    assert str(end.error) == reason
+    assert end.allow_reconnect
+    text = f"{CLOSED} OperationCanceledException: {reason}"
+    assert sent(conn) == [{"type": 7, "error": text, "allowReconnect": True}]
+
+
+def test_a_silent_server_is_given_up() -> None:
+    conn = client(silence_timeout=1.5, keep_alive_interval=100.0)
+    assert conn.next_timeout() == 1.5
+    feed(conn, PING, now=1.0)
+    assert conn.next_timeout() == 2.5
+    conn.handle_timeout(now=2.5)
+    end = the_end(conn, 2.5)
+    assert isinstance(end.error, TransportError)
+    assert str(end.error) == "Server timeout (1500.00ms) elapsed without receiving a message from the server."
+    assert end.allow_reconnect
+    assert conn.data_to_send(now=2.5) == b""
+
+
+def test_half_a_message_is_no_sign_of_life() -> None:
+    conn = client(silence_timeout=5.0, keep_alive_interval=100.0)
+    feed(conn, b'{"type"', now=4.0)
+    assert conn.next_timeout() == 5.0
+
+
+def test_unknown_messages_are_a_sign_of_life() -> None:
+    conn = client(silence_timeout=5.0, keep_alive_interval=100.0)
+    feed(conn, pack({"type": 99}), now=4.0)
+    assert conn.next_timeout() == 9.0
+
+
+def test_nobody_is_silent_while_events_have_not_been_taken() -> None:
+    conn = client(silence_timeout=5.0, keep_alive_interval=100.0)
+    conn.receive_data(ADD + ADD, now=4.0)
+    conn.next_event(now=4.0)
+    conn.handle_timeout(now=50.0)
+    assert conn.is_open
+    events(conn, 60.0)
+    assert conn.next_timeout() == 65.0
+
+
+def test_nobody_is_silent_whose_bytes_have_not_been_looked_at() -> None:
+    conn = client(silence_timeout=5.0, keep_alive_interval=100.0)
+    conn.receive_data(ADD, now=4.0)
+    conn.handle_timeout(now=5.0)
+    assert conn.is_open
+    assert len(events(conn, 6.0)) == 1
+    assert conn.next_timeout() == 11.0
+
+
+def test_several_deadlines_may_pass_at_once() -> None:
+    conn = client(silence_timeout=5.0, keep_alive_interval=5.0)
+    conn.handle_timeout(now=60.0)
+    assert isinstance(the_end(conn, 60.0).error, TransportError)
+
+
+@BOTH
+def test_early_and_spurious_calls_change_nothing(role: Role) -> None:
+    conn = opened(role)
+    deadline = conn.next_timeout()
+    conn.receive_data(b"", now=0.0)
+    conn.handle_timeout(now=1.0)
+    assert conn.data_to_send(now=1.0) == b""
+    assert events(conn, 1.0) == []
+    assert conn.next_timeout() == deadline
+    assert conn.want_read
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_calls_uploads_and_cancels() -> None:
+    conn = client()
+    conn.send("Log", ["x"])
+    upload = conn.new_stream_id()
+    call = conn.invoke("Up", stream_ids=[upload])
+    conn.send_item(upload, 5)
+    conn.complete(upload)
+    stream = conn.stream("Count", [3])
+    conn.cancel(stream)
+    assert sent(conn) == [
+        {"type": 1, "target": "Log", "arguments": ["x"]},
+        {"type": 1, "invocationId": call, "target": "Up", "arguments": [], "streamIds": [upload]},
+        {"type": 2, "invocationId": upload, "item": 5},
+        {"type": 3, "invocationId": upload},
+        {"type": 4, "invocationId": stream, "target": "Count", "arguments": [3]},
+        {"type": 5, "invocationId": stream},
+    ]
+    assert (upload, call, stream) == ("1", "2", "3")
+
+
+def test_uploads_may_fail_and_go_with_streams_and_sends() -> None:
+    conn = client()
+    first, second = conn.new_stream_id(), conn.new_stream_id()
+    conn.send("Up", stream_ids=[first])
+    conn.stream("Both", stream_ids=[second])
+    conn.complete(second, error="broke")
+    assert sent(conn)[-1] == {"type": 3, "invocationId": second, "error": "broke"}
+
+
+def test_a_cancelled_call_is_heard_of_no_more() -> None:
+    conn = client()
+    call, stream = conn.invoke("Slow"), conn.stream("Count")
+    conn.cancel(call)
+    conn.cancel(stream)
+    late = [{"type": 2, "invocationId": stream, "item": 1}, {"type": 3, "invocationId": stream}]
+    assert feed(conn, pack({"type": 3, "invocationId": call, "result": 1}, *late)) == []
+
+
+def test_a_server_calls_with_ids_of_its_own_and_only_stops_waiting() -> None:
+    conn = server()
+    call = conn.invoke("Ask", ["name"])
+    assert call == "s1"
+    assert sent(conn) == [{"type": 1, "invocationId": "s1", "target": "Ask", "arguments": ["name"]}]
+    conn.cancel(call)
+    assert conn.data_to_send(now=0.0) == b""
+    assert feed(conn, pack({"type": 3, "invocationId": "s1", "result": 1})) == []
+    again = conn.invoke("Ask")
+    assert feed(conn, pack({"type": 3, "invocationId": again, "result": 2})) == [
+        Completion(invocation_id=again, result=2)
+    ]
+
+
+def test_a_server_streams_and_completes() -> None:
+    conn = server()
+    feed(conn, pack({"type": 4, "invocationId": "1", "target": "Count", "arguments": []}))
+    conn.send_item("1", 0)
+    conn.send_item("1", None)
+    conn.complete("1", error="broke")
+    assert sent(conn) == [
+        {"type": 2, "invocationId": "1", "item": 0},
+        {"type": 2, "invocationId": "1", "item": None},
+        {"type": 3, "invocationId": "1", "error": "broke"},
+    ]
+
+
+@pytest.mark.parametrize(("result", "members"), [(UNSET, {}), (None, {"result": None}), (5, {"result": 5})])
+def test_no_result_is_not_a_null_result(result: Any, members: dict[str, Any]) -> None:
+    conn = server()
+    feed(conn, ADD)
+    conn.complete("1", result)
+    assert sent(conn) == [{"type": 3, "invocationId": "1", **members}]
+
+
+def test_what_is_sent_at_one_time_leaves_as_one_piece_in_order() -> None:
+    conn = server()
+    conn.send("a")
+    conn.send("b")
+    conn.send_encoded(JsonCodec().encode(Invocation(target="c", arguments=[])))
+    size = conn.unsent
+    data = conn.data_to_send(now=0.0)
+    assert len(data) == size
+    assert [message["target"] for message in unpack(data)] == ["a", "b", "c"]
+    assert conn.unsent == 0
+    assert conn.data_to_send(now=0.0) == b""
+
+
+Command = Callable[[HubConnection], object]
+COMMANDS: dict[str, Command] = {
+    "send": lambda conn: conn.send("x"),
+    "invoke": lambda conn: conn.invoke("x"),
+    "stream": lambda conn: conn.stream("x"),
+    "cancel": lambda conn: conn.cancel("1"),
+    "new_stream_id": lambda conn: conn.new_stream_id(),
+    "send_item": lambda conn: conn.send_item("1", 1),
+    "complete": lambda conn: conn.complete("1"),
+    "send_encoded": lambda conn: conn.send_encoded(PING),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
+@BOTH
+def test_nothing_can_be_sent_before_the_handshake_or_after_the_end(role: Role, command: Command) -> None:
+    conn = fresh(role)
+    conn.data_to_send(now=0.0)
+    with pytest.raises(LocalProtocolError, match="the handshake is not done yet"):
+        command(conn)
+    conn.close()
+    with pytest.raises(LocalProtocolError, match="the connection is closed"):
+        command(conn)
+    assert conn.data_to_send(now=0.0) == b""
+
+
+BROKEN_RULES: dict[str, tuple[Role, Command]] = {
+    "stream from a server": (Role.SERVER, lambda conn: conn.stream("x")),
+    "upload from a server": (Role.SERVER, lambda conn: conn.new_stream_id()),
+    "cancel of an unknown call": (Role.CLIENT, lambda conn: conn.cancel("9")),
+    "cancel of a cancelled call": (Role.CLIENT, lambda conn: conn.cancel("2")),
+    "item of an unknown stream": (Role.CLIENT, lambda conn: conn.send_item("9", 1)),
+    "item of a plain call": (Role.SERVER, lambda conn: conn.send_item("1", 1)),
+    "item of an upload before its call": (Role.CLIENT, lambda conn: conn.send_item("3", 1)),
+    "completion of an unknown call": (Role.SERVER, lambda conn: conn.complete("9")),
+    "completion of an upload before its call": (Role.CLIENT, lambda conn: conn.complete("3")),
+    "result and error": (Role.SERVER, lambda conn: conn.complete("1", 1, error="no")),
+    "stream id that was not reserved": (Role.CLIENT, lambda conn: conn.send("x", stream_ids=["3", "9"])),
+    "argument that is no JSON": (Role.CLIENT, lambda conn: conn.invoke("x", [object()])),
+    "argument of a stream that is no JSON": (Role.CLIENT, lambda conn: conn.stream("x", [{1j}], stream_ids=["3"])),
+    "item that is no JSON": (Role.SERVER, lambda conn: conn.send_item("5", object())),
+    "result that is no JSON": (Role.SERVER, lambda conn: conn.complete("1", object())),
+}
+
+
+@pytest.mark.parametrize(("role", "command"), BROKEN_RULES.values(), ids=BROKEN_RULES.keys())
+def test_a_broken_rule_changes_nothing(role: Role, command: Command) -> None:
+    conn = opened(role)
+    if role is Role.SERVER:
+        feed(conn, ADD + pack({"type": 4, "invocationId": "5", "target": "Count", "arguments": []}))
+    else:
+        conn.invoke("Slow")
+        conn.cancel(conn.invoke("Slow"))
+        assert conn.new_stream_id() == "3"
+    conn.data_to_send(now=0.0)
+    with pytest.raises(LocalProtocolError):
+        command(conn)
+    assert conn.is_open
+    assert conn.unsent == 0
+    if role is Role.SERVER:
+        conn.send_item("5", 1)
+        conn.complete("1", 3)
+        conn.complete("5")
+        assert len(sent(conn)) == 3
+    else:
+        conn.send("Up", stream_ids=["3"])
+        conn.send_item("3", 1)
+        conn.cancel("1")
+        assert len(sent(conn)) == 3
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+CONVERSATION = HANDSHAKE + pack(
+    {"type": 6},
+    {"type": 1, "invocationId": "1", "target": "Up", "arguments": [1, "\u2603"], "streamIds": ["2", "3"]},
+    {"type": 2, "invocationId": "2", "item": {"a": [1.5, None]}},
+    {"type": 3, "invocationId": "2"},
+    {"type": 4, "invocationId": "4", "target": "Count", "arguments": [], "headers": {"h": "v"}},
+    {"type": 5, "invocationId": "4"},
+    {"type": 8, "sequenceId": 1},
+    {"type": 77},
+    {"type": 3, "invocationId": "3", "error": "broke"},
+    {"type": 1, "target": "Log", "arguments": []},
+    {"type": 7, "error": "bye"},
+    {"type": 1, "target": "Never", "arguments": []},
+)
+
+
+def play(chunks: list[bytes]) -> tuple[list[Event], bytes]:
+    conn = fresh(Role.SERVER, detailed_errors=True)
+    taken = [event for chunk in chunks for event in feed(conn, chunk)]
+    conn.receive_eof(now=0.0)
+    return taken + events(conn), conn.data_to_send(now=0.0)
+
+
+def shown(played: tuple[list[Event], bytes]) -> tuple[list[str], bytes]:
+    return [repr(event) for event in played[0]], played[1]
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    marks = [0, *sorted(mark % len(data) for mark in cuts), len(data)]
+    return [data[start:stop] for start, stop in pairwise(marks)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, len(CONVERSATION)), max_size=12))
+def test_any_chunking_gives_the_same_events_and_answers(cuts: list[int]) -> None:
+    assert shown(play(cut(CONVERSATION, cuts))) == shown(play([CONVERSATION]))
+
+
+mutations = st.lists(
+    st.tuples(st.integers(0, len(CONVERSATION) - 1), st.integers(0, 2), st.binary(max_size=3)), min_size=1, max_size=4
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(mutations, st.lists(st.integers(0, len(CONVERSATION)), max_size=4), st.sampled_from(Role))
+def test_bad_bytes_never_raise_and_end_in_one_last_event(
+    mutations: list[tuple[int, int, bytes]], cuts: list[int], role: Role
+) -> None:
+    data = CONVERSATION if role is Role.SERVER else b"{}\x1e" + CONVERSATION.removeprefix(HANDSHAKE)
+    for position, removed, inserted in mutations:
+        position %= len(data)
+        data = data[:position] + inserted + data[position + removed :]
+    conn = fresh(role)
+    taken = [event for chunk in cut(data or b"\x1e", cuts) for event in feed(conn, chunk)]
+    conn.receive_eof(now=0.0)
+    taken += events(conn)
+    assert [isinstance(event, ConnectionClosed) for event in taken] == [False] * (len(taken) - 1) + [True]
+    answers = sent(conn)
+    assert {"type": 7} not in answers[:-1]
+
+
+class Joined:
+    """A client and a server that hear each other."""
+
+    def __init__(self) -> None:
+        self.client = fresh(Role.CLIENT, max_message_size=None)
+        self.server = fresh(Role.SERVER, max_message_size=None)
+
+    def move(self, size: int) -> tuple[list[Event], list[Event]]:
+        """Carry bytes until there are none; return what the client and the server saw."""
+        seen: tuple[list[Event], list[Event]] = ([], [])
+        while True:
+            to_server, to_client = self.client.data_to_send(now=0.0), self.server.data_to_send(now=0.0)
+            if not to_server and not to_client:
+                return seen
+            for piece in pieces(to_server, size):
+                seen[1].extend(feed(self.server, piece))
+            for piece in pieces(to_client, size):
+                seen[0].extend(feed(self.client, piece))
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(values, max_size=3), st.lists(values, max_size=4), st.integers(1, 64))
+def test_client_and_server_agree(arguments: list[Any], items: list[Any], size: int) -> None:
+    joined = Joined()
+    assert joined.move(size) == ([OPENED], [OPENED])
+    client, server = joined.client, joined.server
+
+    upload = client.new_stream_id()
+    call = client.invoke("Up", arguments, stream_ids=[upload])
+    stream = client.stream("Count", arguments)
+    for item in items:
+        client.send_item(upload, item)
+    client.complete(upload)
+    assert joined.move(size) == (
+        [],
+        [
+            Invocation(invocation_id=call, target="Up", arguments=tuple(arguments), stream_ids=(upload,)),
+            StreamInvocation(invocation_id=stream, target="Count", arguments=tuple(arguments)),
+            *(StreamItem(invocation_id=upload, item=item) for item in items),
+            Completion(invocation_id=upload),
+        ],
+    )
+
+    for item in items:
+        server.send_item(stream, item)
+    server.complete(stream)
+    server.complete(call, items)
+    question = server.invoke("Ask")
+    assert joined.move(size) == (
+        [
+            *(StreamItem(invocation_id=stream, item=item) for item in items),
+            Completion(invocation_id=stream),
+            Completion(invocation_id=call, result=items),
+            Invocation(invocation_id=question, target="Ask", arguments=()),
+        ],
+        [],
+    )
+
+    client.complete(question, error="no")
+    client.close()
+    assert joined.move(size) == (
+        [ConnectionClosed()],
+        [Completion(invocation_id=question, error="no"), ConnectionClosed()],
+    )

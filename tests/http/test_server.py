@@ -1,0 +1,521 @@
+"""HTTP sockets in front of hubs, on bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsproto.events import CloseConnection, Ping, TextMessage
+
+from hubproto_core import Call, Hub, HubConfig, TransportError
+from hubproto_core.http import HttpConfig, HubServer
+from tests.http._site import Entropy, Site, Socket, WebSocket, answers, http, masked, split, upgrade
+from tests.kit.shell import WAITS
+from tests.kit.wire import HANDSHAKE, pack, pieces
+
+NEGOTIATE = http("POST", "/chat/negotiate?negotiateVersion=1")
+
+
+def make_hub() -> Hub:
+    hub = Hub()
+
+    @hub.method("Add")
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @hub.method("Header")
+    def header(name: str, call: Call) -> str | None:
+        return call.connection.headers.get(name)
+
+    @hub.method("Slow")
+    def slow() -> object:
+        return WAITS
+
+    return hub
+
+
+def site(config: HubConfig | None = None, **limits: Any) -> Site:
+    return Site(make_hub(), config, HttpConfig(**limits))
+
+
+def call(target: str, *arguments: Any, id: str = "1") -> dict[str, Any]:  # noqa: A002
+    return {"type": 1, "invocationId": id, "target": target, "arguments": list(arguments)}
+
+
+def result(value: Any, id: str = "1") -> dict[str, Any]:  # noqa: A002
+    return {"type": 3, "invocationId": id, "result": value}
+
+
+def over(socket: Socket) -> bool:
+    return socket.conn.finished
+
+
+# --- routes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_path_starts_with_a_slash() -> None:
+    with pytest.raises(ValueError, match="a hub's path starts with a slash: 'chat'"):
+        HubServer({"chat": Hub()}, entropy=Entropy())
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/chat/negotiate", 200),
+        ("/chat/negotiate/", 200),
+        ("/Chat/NEGOTIATE", 200),
+        ("/ch%61t/negotiate", 200),
+        ("http://h/chat/negotiate", 200),
+        ("/negotiate", 404),
+        ("/chats/negotiate", 404),
+        ("/chat/x/negotiate", 404),
+        ("/", 404),
+        ("/chat", 400),
+        ("/chat/", 400),
+        ("/chat?id=unknown", 404),
+    ],
+)
+def test_hubs_are_found_by_their_paths(target: str, status: int) -> None:
+    assert site().socket().ask(http("POST", target)).status == status
+
+
+def test_a_hub_may_be_the_root() -> None:
+    server = HubServer({"/": make_hub(), "/other": make_hub()}, entropy=Entropy())
+    for path in ("/negotiate", "/other/negotiate"):
+        endpoint, negotiates = server.find(path)
+        assert endpoint is not None
+        assert negotiates
+    assert server.find("/")[0] is not server.find("/other")[0]
+    assert server.find("/nothing") == (None, False)
+
+
+def test_the_clients_of_a_hub_can_be_reached_from_outside() -> None:
+    served = site()
+    peer = served.websocket()
+    served.server.clients(served.hub).all.send("news", 1)
+    assert peer.hear() == [{"type": 1, "target": "news", "arguments": [1]}]
+    with pytest.raises(KeyError):
+        served.server.clients(Hub())
+
+
+def test_a_hub_at_two_paths_has_one_set_of_clients() -> None:
+    hub = Hub()
+    server = HubServer({"/a": hub, "/b": hub}, entropy=Entropy())
+    first, second = server.find("/a")[0], server.find("/b")[0]
+    assert first is not None
+    assert second is not None
+    assert first is not second
+    assert first.registry is second.registry
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def test_negotiation_is_answered() -> None:
+    answer = site().socket().ask(NEGOTIATE)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert json.loads(answer.body)["negotiateVersion"] == 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_requests_follow_each_other_on_one_socket(size: int) -> None:
+    socket = site().socket()
+    taken = b""
+    for piece in pieces(NEGOTIATE + http("POST", "/nothing", body="hello") + NEGOTIATE, size):
+        taken += socket.send(piece)
+    assert [answer.status for answer in answers(taken)] == [200, 404, 200]
+    assert not over(socket)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["POST /chat/negotiate HTTP/1.0\r\n\r\n", "POST /chat/negotiate HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"],
+)
+def test_a_client_that_wants_one_answer_gets_one(head: str) -> None:
+    socket = site().socket()
+    assert socket.ask(head.encode()).status == 200
+    assert over(socket)
+    assert not socket.conn.want_read
+    assert socket.send(NEGOTIATE) == b""
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "headers"),
+    [
+        (http("GET", "/chat/negotiate"), 405, {"allow": "POST"}),
+        (http("HEAD", "/chat/negotiate"), 405, {"allow": "POST"}),
+        (http("HEAD", "/nothing"), 404, {}),
+        (http("PUT", "/chat"), 405, {"allow": "GET, POST, DELETE"}),
+        (http("GET", "/chat"), 400, {"content-type": "text/plain"}),
+        (upgrade("/chat?id=unknown"), 404, {}),
+        (upgrade("/nothing"), 404, {}),
+        (upgrade("/chat/negotiate"), 405, {}),
+        (upgrade(version="8"), 426, {"sec-websocket-version": "13", "upgrade": "websocket"}),
+        (upgrade(key=""), 400, {}),
+    ],
+)
+def test_requests_are_refused_and_the_socket_lives_on(request_: bytes, status: int, headers: dict[str, str]) -> None:
+    socket = site().socket()
+    answer = socket.ask(request_)
+    assert answer.status == status
+    assert headers.items() <= answer.headers.items()
+    assert socket.ask(NEGOTIATE).status == 200
+
+
+def test_a_body_is_asked_for_where_the_client_waits_for_that() -> None:
+    socket = site().socket()
+    head, _, body = http("POST", "/chat/negotiate", "Expect: 100-continue", body="hello").partition(b"\r\n\r\n")
+    assert socket.send(head + b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
+    (answer,) = answers(socket.send(body), "POST")
+    assert answer.status == 200
+
+
+BAD_REQUESTS = {
+    "no HTTP": b"\x16\x03\x01\x00\x05hello\r\n\r\n",
+    "no host": b"GET /chat HTTP/1.1\r\n\r\n",
+    "two lengths": http("POST", "/chat", "Content-Length: 3", "Content-Length: 4"),
+    "bad header": b"GET /chat HTTP/1.1\r\nHost: h\r\nbad header\r\n\r\n",
+    "bad chunk": http("POST", "/chat", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"") + b"zz\r\n",
+    "bad chunk under HEAD": http("HEAD", "/chat", "Transfer-Encoding: chunked") + b"zz\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
+def test_what_is_no_request_is_answered_and_the_socket_closed(request_: bytes) -> None:
+    socket = site().socket()
+    data = socket.send(request_)
+    assert data.startswith(b"HTTP/1.1 400 ")
+    assert over(socket)
+    assert socket.send(NEGOTIATE) == b""
+
+
+def test_what_is_no_request_is_answered_whatever_came_before() -> None:
+    socket = site().socket()
+    assert socket.ask(http("HEAD", "/nothing")).status == 404
+    (answer,) = answers(socket.send(b"junk\r\n\r\n"))
+    assert answer.status == 400
+    assert answer.body
+    assert over(socket)
+
+
+@pytest.mark.parametrize(
+    "target", ["http://[x/chat", "http://", "*", "chat", "//chat", "http://h:x/chat", "?", "x:[y]"]
+)
+def test_a_target_that_is_no_path_is_not_found(target: str) -> None:
+    socket = site().socket()
+    assert socket.ask(http("POST", target)).status in (400, 404)
+    assert socket.ask(NEGOTIATE).status == 200
+
+
+@pytest.mark.parametrize("size", [1, 100, 10_000])
+def test_headers_have_a_limit(size: int) -> None:
+    socket = site(max_header_size=1000).socket()
+    taken = b""
+    for piece in pieces(http("GET", "/chat", "X: " + "x" * 2000)[:-2], size):
+        taken += socket.send(piece)
+    assert [answer.status for answer in answers(taken)] == [431]
+    assert over(socket)
+
+
+@pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413)])
+@pytest.mark.parametrize("chunk", [100, 10_000])
+def test_bodies_have_a_limit(size: int, status: int, chunk: int) -> None:
+    socket = site(max_body_size=1000).socket()
+    taken = b""
+    for piece in pieces(http("POST", "/chat/negotiate", body="x" * size), chunk):
+        taken += socket.send(piece)
+    assert [answer.status for answer in answers(taken)] == [status]
+    assert over(socket) is (status == 413)
+
+
+def test_a_body_over_the_limit_is_not_waited_for() -> None:
+    socket = site(max_body_size=1000).socket()
+    answer = socket.ask(http("POST", "/chat/negotiate", body="x" * 5000)[:1500])
+    assert answer.status == 413
+    assert over(socket)
+
+
+def test_repeated_headers_are_joined() -> None:
+    peer = site().websocket("/chat", "X-Lab: a", "X-Lab: b", "X-Latin: \u00e9")
+    assert peer.ask(call("Header", "x-lab")) == [result("a, b")]
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_socket_on_which_nothing_comes_is_closed_silently() -> None:
+    socket = site(request_timeout=5.0).socket(now=1.0)
+    assert socket.conn.next_timeout() == 6.0
+    socket.conn.handle_timeout(now=5.9)
+    assert not over(socket)
+    socket.conn.handle_timeout(now=6.0)
+    assert over(socket)
+    assert socket.take() == b""
+    assert socket.conn.next_timeout() is None
+
+
+def test_half_a_request_is_answered_408_when_its_time_is_over() -> None:
+    socket = site(request_timeout=5.0).socket()
+    socket.send(http("POST", "/chat/negotiate", body="hello")[:-1], now=4.0)
+    socket.conn.handle_timeout(now=5.0)
+    (answer,) = answers(socket.take())
+    assert answer.status == 408
+    assert over(socket)
+
+
+def test_a_slow_request_has_one_time_limit_for_all_its_pieces() -> None:
+    socket = site(request_timeout=5.0).socket()
+    for piece in pieces(NEGOTIATE[:-1], 10):
+        socket.send(piece, now=3.0)
+    assert socket.conn.next_timeout() == 5.0
+
+
+def test_half_a_request_behind_a_whole_one_has_the_time_of_a_request() -> None:
+    socket = site(request_timeout=5.0, idle_timeout=60.0).socket()
+    socket.send(NEGOTIATE + NEGOTIATE[:-2], now=1.0)
+    assert socket.conn.next_timeout() == 6.0
+
+
+def test_a_socket_is_kept_for_another_request_for_a_while() -> None:
+    socket = site(request_timeout=5.0, idle_timeout=60.0).socket()
+    socket.ask(NEGOTIATE, now=1.0)
+    assert socket.conn.next_timeout() == 61.0
+    socket.send(NEGOTIATE[:20], now=50.0)
+    assert socket.conn.next_timeout() == 55.0
+    answers(socket.send(NEGOTIATE[20:], now=51.0))
+    assert socket.conn.next_timeout() == 111.0
+    socket.conn.handle_timeout(now=111.0)
+    assert over(socket)
+    assert socket.take() == b""
+
+
+def test_a_negotiated_id_expires() -> None:
+    served = site()
+    token = json.loads(served.socket().ask(NEGOTIATE, now=1.0).body)["connectionToken"]
+    assert served.shell.was_woken(served.server)
+    assert served.server.next_timeout() == 16.0
+    served.server.handle_timeout(now=16.0)
+    assert served.server.next_timeout() is None
+    assert served.socket().ask(upgrade(f"/chat?id={token}")).status == 404
+
+
+# --- WebSockets ------------------------------------------------------------------------------------------------------
+
+
+def test_a_websocket_carries_a_session() -> None:
+    served = site()
+    members = json.loads(served.socket().ask(NEGOTIATE).body)
+    target = f"/chat?id={members['connectionToken']}"
+    peer = served.websocket(target)
+    session = peer.socket.conn.session
+    assert session is not None
+    assert session.connection_id == members["connectionId"]
+    assert peer.ask(call("Add", 1, 2)) == [result(3)]
+    assert served.socket().ask(upgrade(target)).status == 409
+    assert served.socket().ask(http("POST", target)).status == 405
+    assert peer.exchange(CloseConnection(1000)) == [CloseConnection(1000, "")]
+    assert over(peer.socket)
+    assert served.socket().ask(upgrade(target)).status == 404
+
+
+def test_negotiation_may_be_skipped() -> None:
+    assert site().websocket().ask(call("Add", 1, 2)) == [result(3)]
+
+
+def test_a_refused_upgrade_may_be_followed_by_another_request() -> None:
+    socket = site().socket()
+    taken = socket.send(upgrade(version="8") + NEGOTIATE)
+    assert [answer.status for answer in answers(taken)] == [426, 200]
+
+
+def test_frames_right_behind_the_upgrade_are_read() -> None:
+    peer = WebSocket(site().socket(), behind=masked(1, HANDSHAKE) + masked(1, pack(call("Add", 1, 2))))
+    assert peer.hear() == [{}, result(3)]
+
+
+def test_its_owner_is_woken_when_a_session_has_something_to_say() -> None:
+    served = site()
+    peer = served.websocket()
+    served.shell.woken.clear()
+    served.server.clients(served.hub).all.send("news")
+    assert served.shell.was_woken(peer.socket.conn)
+
+
+def test_a_websocket_that_breaks_ends_its_session() -> None:
+    served = site()
+    peer = served.websocket()
+    session = peer.socket.conn.session
+    assert session is not None
+    peer.socket.conn.receive_eof(TransportError("reset"), now=0.0)
+    served.shell.run()
+    assert over(peer.socket)
+    assert session.finished
+    assert str(session.error) == "reset"
+
+
+def test_a_socket_may_end_at_any_time() -> None:
+    socket = site().socket()
+    socket.send(NEGOTIATE[:-1])
+    socket.conn.receive_eof(now=0.0)
+    socket.conn.receive_eof(now=0.0)
+    assert over(socket)
+    assert socket.take() == b""
+
+
+def test_an_empty_read_ends_a_socket_that_waits_for_a_request() -> None:
+    socket = site().socket()
+    socket.ask(NEGOTIATE)
+    assert socket.send(b"") == b""
+    assert over(socket)
+
+
+def test_time_passes_for_the_session_too() -> None:
+    peer = site(HubConfig(keep_alive_interval=10.0)).websocket()
+    assert peer.socket.conn.next_timeout() == 10.0
+    peer.socket.conn.handle_timeout(now=10.0)
+    assert peer.hear(now=10.0) == [{"type": 6}]
+
+
+def test_a_client_that_floods_with_pings_is_not_read_on() -> None:
+    peer = site().websocket()
+    conn = peer.socket.conn
+    conn.receive_data(b"".join(peer.ws.send(Ping(b"x" * 125)) for _ in range(1000)), now=0.0)
+    assert not conn.want_read
+
+
+def test_a_bad_frame_ends_one_client_only() -> None:
+    served = site()
+    bad, good = served.websocket(), served.websocket()
+    _, closes = split(bad.exchange_bytes(b"\xff" * 20))
+    assert [code for code, _ in closes] == [1002]
+    assert good.ask(call("Add", 1, 2)) == [result(3)]
+
+
+# --- shutting down ---------------------------------------------------------------------------------------------------
+
+GOODBYE = {"type": 7, "allowReconnect": True}
+
+
+def test_a_server_without_sockets_is_closed_at_once() -> None:
+    served = site()
+    assert not served.server.closed
+    served.server.shut_down(now=0.0)
+    assert served.shell.was_woken(served.server)
+    assert served.server.closed
+
+
+def test_shutting_down_ends_every_socket_in_order() -> None:
+    served = site()
+    idle, peer = served.socket(), served.websocket()
+    server = served.server
+    peer.ask(call("Slow"))
+    served.shell.woken.clear()
+    server.shut_down(now=0.0)
+    server.shut_down(now=0.0)
+    assert over(idle)
+    assert not over(peer.socket)
+    assert peer.hear() == []
+    served.shell.finish(served.shell.find("Slow"), "done")
+    assert split(peer.exchange_bytes(b"")) == ([result("done"), GOODBYE], [(1000, None)])
+    assert [server.closed, over(peer.socket)] == [False, False]
+    assert peer.exchange(CloseConnection(1000)) == []
+    assert [server.closed, over(peer.socket)] == [True, True]
+    assert served.shell.was_woken(server)
+
+
+def test_a_socket_accepted_while_shutting_down_is_closed() -> None:
+    served = site()
+    served.server.shut_down(now=0.0)
+    socket = served.socket()
+    assert over(socket)
+    assert served.server.closed
+
+
+def test_a_server_is_not_closed_before_its_last_hook_has_run() -> None:
+    hub = make_hub()
+    hub.on_disconnected(lambda: WAITS)
+    served = Site(hub)
+    peer = served.websocket()
+    served.server.shut_down(now=0.0)
+    assert split(peer.exchange_bytes(b"")) == ([GOODBYE], [(1000, None)])
+    peer.exchange(CloseConnection(1000))
+    assert over(peer.socket)
+    server = served.server
+    assert [server.closed] == [False]
+    served.shell.woken.clear()
+    served.shell.finish(served.shell.find("on_disconnected"))
+    assert [server.closed] == [True]
+    assert served.shell.was_woken(server)
+
+
+def test_a_client_in_its_handshake_does_not_keep_a_server_open() -> None:
+    served = site(HubConfig(shutdown_timeout=5.0, close_timeout=2.0, handshake_timeout=100.0))
+    peer = WebSocket(served.socket())
+    conn = peer.socket.conn
+    served.server.shut_down(now=0.0)
+    peer.exchange(TextMessage(HANDSHAKE.decode()))
+    for now in (5.0, 7.0):
+        conn.handle_timeout(now=now)
+        peer.socket.take(now)
+    assert over(peer.socket)
+    assert served.server.closed
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+CONVERSATION = NEGOTIATE + http("POST", "/nothing", body="hello") + http("GET", "/chat") + upgrade()
+MASKED = masked(1, HANDSHAKE) + masked(9, b"ping") + masked(1, pack(call("Add", 1, 2)))
+CLOSE = masked(8, b"\x03\xe8")
+
+
+def play(data: bytes, size: int) -> bytes:
+    socket = site().socket()
+    return b"".join(socket.send(piece) for piece in pieces(data, size))
+
+
+def hub_messages(data: bytes) -> bytes:
+    """Server frames without their heads."""
+    joined, rest = b"", data
+    while rest:
+        length = rest[1]
+        assert length < 126
+        joined, rest = joined + rest[2 : 2 + length], rest[2 + length :]
+    return joined
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 700))
+def test_any_chunking_gives_the_same_answers(size: int) -> None:
+    head, separator, frames = play(CONVERSATION + MASKED, size).rpartition(b"sec-websocket-accept")
+    same_head, _, same_frames = play(CONVERSATION + MASKED, 10_000).rpartition(b"sec-websocket-accept")
+    assert separator
+    assert head == same_head
+    cut = frames.index(b"\r\n\r\n") + 4
+    assert frames[:cut] == same_frames[:cut]
+    assert sorted(hub_messages(frames[cut:])) == sorted(hub_messages(same_frames[cut:]))
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 3), st.binary(max_size=4)), min_size=1, max_size=4),
+    st.integers(1, 900),
+)
+def test_bad_bytes_never_raise(mutations: list[tuple[int, int, bytes]], size: int) -> None:
+    data = CONVERSATION + MASKED + CLOSE
+    for position, removed, inserted in mutations:
+        position %= len(data)
+        data = data[:position] + inserted + data[position + removed :]
+    served = site()
+    socket = served.socket()
+    for piece in pieces(data, size):
+        socket.send(piece)
+    socket.conn.receive_eof(now=0.0)
+    socket.take()
+    assert over(socket)
+    served.server.shut_down(now=0.0)
+    assert served.server.closed

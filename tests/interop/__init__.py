@@ -1,0 +1,1 @@
+"""Real peers: Microsoft's clients and server, recorded conversations, and bad input over real sockets."""

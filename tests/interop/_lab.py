@@ -1,0 +1,110 @@
+"""Servers under test as processes of their own: our lab server on each adapter, and Microsoft's."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tests.interop import _peers
+
+ROOT = Path(__file__).parents[2]
+START_LIMIT = 60.0  # Microsoft's server unpacks its runtime when it first starts
+STOP_LIMIT = 10.0
+NOISE = re.compile(r"Traceback|was never (awaited|retrieved)")
+
+T = TypeVar("T")
+
+
+def poll(probe: Callable[[], T | None], limit: float, what: str) -> T:
+    """Ask until there is an answer; fail when there is none within the limit."""
+    deadline = time.monotonic() + limit
+    while (answer := probe()) is None:
+        assert time.monotonic() < deadline, f"{what}: not within {limit} s"
+        time.sleep(0.01)
+    return answer
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running server: its base URL, its process, and what it prints."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    stdout: Path
+    stderr: Path
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    def noise(self) -> str:
+        """What it wrote to stderr, if that tells of an exception nobody handled; else nothing."""
+        text = self.stderr.read_text(errors="replace")
+        return text if NOISE.search(text) else ""
+
+    def stop(self) -> None:
+        """End the process; a server that SIGTERM does not end is killed, and that is a failure."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server at {self.url} did not end within {STOP_LIMIT} s of SIGTERM") from None
+
+
+def start_lab(adapter: str, logs: Path, **settings: str) -> Lab:
+    """Start the lab server on an adapter ("trio", "asyncio"; "reference" is Microsoft's) with LAB_... settings."""
+    if adapter == "reference":
+        port = _free_port()
+        command = [str(_peers.dotnet() / "server"), str(port)]
+    else:
+        port = 0
+        command = [sys.executable, "-m", "tests.interop.lab_server", adapter, "0"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
+    stdout, stderr = logs / "stdout", logs / "stderr"
+    with stdout.open("wb") as out, stderr.open("wb") as err:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**clean, "PYTHONUNBUFFERED": "1", **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
+
+    def ready() -> str | None:
+        assert process.poll() is None, f"{command} ended with {process.returncode}: {stderr.read_text()[-4000:]}"
+        if port:
+            return f"http://127.0.0.1:{port}" if _listens(port) else None
+        line = re.search(r"^listening on (http://\S+)$", stdout.read_text(), re.MULTILINE)
+        return line and line[1]
+
+    try:
+        url = poll(ready, START_LIMIT, f"{command} was to listen")
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return Lab(url, process, stdout, stderr)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,99 @@
+"""The servers under test and the real peers, as fixtures.
+
+Every test that uses `adapter` (or a fixture built on it) runs once per adapter. With HUBPROTO_LAB=reference the server
+under test is Microsoft's instead: that checks the checks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.interop import _peers
+from tests.interop._lab import Lab, start_lab
+from tests.interop._link import Link
+
+ADAPTERS = ["reference"] if os.environ.get("HUBPROTO_LAB") == "reference" else ["trio", "asyncio"]
+
+StartLab = Callable[..., Lab]
+
+
+@pytest.fixture(scope="session", params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest) -> str:
+    """The adapter that serves the lab hub."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def running_labs(adapter: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartLab]:
+    """Starts lab servers on the adapter, one for each set of LAB_... settings, and ends them all."""
+    labs: dict[tuple[tuple[str, str], ...], Lab] = {}
+    with ExitStack() as ends:
+
+        def start(**settings: str) -> Lab:
+            key = tuple(sorted(settings.items()))
+            if key not in labs:
+                labs[key] = start_lab(adapter, tmp_path_factory.mktemp(f"lab-{adapter}"), **settings)
+                ends.callback(labs[key].stop)
+            return labs[key]
+
+        yield start
+    assert not any(lab.noise() for lab in labs.values()), [lab.noise() for lab in labs.values()]
+
+
+@pytest.fixture
+def start(running_labs: StartLab) -> Iterator[StartLab]:
+    """`start(LAB_HANDSHAKE="1")` is a lab server with these settings; afterwards its console must show no exception."""
+    used: list[tuple[Lab, str]] = []
+
+    def start(**settings: str) -> Lab:
+        lab = running_labs(**settings)
+        used.append((lab, lab.noise()))
+        return lab
+
+    yield start
+    for lab, before in used:
+        assert lab.process.poll() is None, f"the server ended: {lab.stderr.read_text()[-4000:]}"
+        noise = lab.noise()
+        assert noise == before, f"the server's console shows:\n{noise.removeprefix(before)}"
+
+
+@pytest.fixture
+def lab(start: StartLab) -> Lab:
+    """A lab server with its default settings."""
+    return start()
+
+
+@pytest.fixture
+def bystander(lab: Lab) -> Iterator[Link]:
+    """Another connection to the lab server, which must be answered before and after a test."""
+    with Link(f"{lab.url}/hub").handshake() as link:
+        assert link.call("Add", 1, 2)["result"] == 3
+        yield link
+        assert link.call("Add", 3, 4)["result"] == 7
+
+
+@pytest.fixture(scope="session")
+def js() -> list[str]:
+    """The command that drives Microsoft's JavaScript client against a hub's URL."""
+    return _peers.javascript()
+
+
+@pytest.fixture(scope="session")
+def dotnet() -> Path:
+    """The folder with Microsoft's server and .NET client."""
+    return _peers.dotnet()
+
+
+@pytest.fixture(scope="session")
+def reference_server(dotnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of Microsoft's server."""
+    del dotnet  # skips, or fails, when it is not there
+    server = start_lab("reference", tmp_path_factory.mktemp("reference"))
+    yield server.url
+    server.stop()

@@ -1,0 +1,277 @@
+"""The hub that real peers are driven against, on either adapter: Microsoft's lab hub, method for method.
+
+`hub` runs up to ten calls of a client at once, `serial_hub` one at a time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from hubproto_core import Call, Hub, HubConfig, HubError
+
+__all__ = ["build", "hub", "serial_hub"]
+
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+
+
+class InvalidOperationException(Exception):
+    """Named as the reference's lab hub names it, for detailed errors."""
+
+
+@dataclass
+class Point:
+    x: float = 0.0
+    y: float = 0.0
+    label: str | None = None
+
+
+async def sleep(seconds: float) -> None:
+    """Sleep by the means of whichever runtime runs this hub."""
+    if "trio" in sys.modules and sys.modules["trio"].lowlevel.in_trio_run():
+        await sys.modules["trio"].sleep(seconds)
+    else:
+        await sys.modules["asyncio"].sleep(seconds)
+
+
+class Counts:
+    """What `Stats` tells, of all hubs of this process."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.opened = 0
+        self.cancelled = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return {"open": self.open, "cancelled": self.cancelled, "opened": self.opened}
+
+
+counts = Counts()
+
+
+def build(config: HubConfig) -> Hub:
+    """Return the lab hub with these settings."""
+    hub = Hub(config)
+    add_lifecycle(hub)
+    add_calls(hub)
+    add_sending(hub)
+    add_streams(hub)
+    add_uploads(hub)
+    return hub
+
+
+def add_lifecycle(hub: Hub) -> None:
+    @hub.on_connected
+    def connected(call: Call) -> None:
+        counts.open += 1
+        counts.opened += 1
+        if call.connection.headers.get("x-lab") == "welcome":
+            call.clients.caller.send("welcome", 1)
+            call.clients.caller.send("welcome", 2)
+
+    @hub.on_disconnected
+    def disconnected() -> None:
+        counts.open -= 1
+
+
+def add_calls(hub: Hub) -> None:
+    @hub.method("Echo")
+    def echo(value: Any) -> Any:
+        return value
+
+    @hub.method("Add")
+    def add(a: Int32, b: Int32) -> int:
+        return a + b
+
+    @hub.method("MovePoint")
+    def move_point(point: Point | None, dx: float, dy: float) -> Point:
+        if point is None:
+            raise ValueError("there is no point to move")
+        return Point(point.x + dx, point.y + dy, point.label)
+
+    @hub.method("Nothing")
+    def nothing() -> None:
+        pass
+
+    @hub.method("Now")
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    @hub.method("Bytes")
+    def first_bytes(n: Int32) -> bytes:
+        return bytes(i % 256 for i in range(n))
+
+    @hub.method("Big")
+    def big(n: Int32) -> str:
+        return "x" * n
+
+    @hub.method("Length")
+    def length(text: str | None) -> int:
+        return -1 if text is None else len(text.encode("utf-16-le")) // 2
+
+    @hub.method("Slow", cancellable=False)
+    async def slow(ms: Int32) -> str:
+        await sleep(ms / 1000)
+        return f"slept {ms}"
+
+    @hub.method("Stats")
+    def stats() -> dict[str, int]:
+        return counts.as_dict()
+
+    @hub.method("renamed.method")
+    def renamed() -> str:
+        return "renamed"
+
+    @hub.method("WhoAmI")
+    def who_am_i(call: Call) -> dict[str, str | None]:
+        headers, query = call.connection.headers, call.connection.query
+        return {
+            "connectionId": call.connection_id,
+            "user": call.user,
+            "name": call.user,
+            "transport": call.connection.transport,
+            "auth": headers.get("authorization"),
+            "authQuery": query.get("access_token"),
+            "xLab": headers.get("x-lab"),
+            "userAgent": headers.get("user-agent"),
+            "xRequestedWith": headers.get("x-requested-with"),
+            "query": f"?{call.connection.query_string}" if call.connection.query_string else "",
+        }
+
+    @hub.method("Throw")
+    def throw() -> None:
+        raise InvalidOperationException("secret detail")
+
+    @hub.method("ThrowHubException")
+    def throw_hub_exception() -> None:
+        raise HubError("told to the client")
+
+    @hub.method("AbortMe")
+    def abort_me(call: Call) -> None:
+        call.abort()
+
+
+def add_sending(hub: Hub) -> None:
+    @hub.method("Broadcast")
+    def broadcast(message: str, call: Call) -> None:
+        call.clients.all.send("message", message)
+
+    @hub.method("Send")
+    def send(message: str, call: Call) -> None:
+        call.clients.all.send("message", message)
+
+    @hub.method("SendOthers")
+    def send_others(message: str, call: Call) -> None:
+        call.clients.others.send("message", message)
+
+    @hub.method("SendUser")
+    def send_user(user: str, message: str, call: Call) -> None:
+        call.clients.user(user).send("message", message)
+
+    @hub.method("SendClient")
+    def send_client(connection_id: str, message: str, call: Call) -> None:
+        call.clients.client(connection_id).send("message", message)
+
+    @hub.method("JoinGroup")
+    def join_group(group: str, call: Call) -> None:
+        call.groups.add(group)
+
+    @hub.method("AddToGroup")
+    def add_to_group(connection_id: str, group: str, call: Call) -> None:
+        call.groups.add(group, connection_id)
+
+    @hub.method("LeaveGroup")
+    def leave_group(group: str, call: Call) -> None:
+        call.groups.remove(group)
+
+    @hub.method("SendGroup")
+    def send_group(group: str, message: str, call: Call) -> None:
+        call.clients.group(group).send("groupMessage", group, message)
+
+    @hub.method("SendOthersInGroup")
+    def send_others_in_group(group: str, message: str, call: Call) -> None:
+        call.clients.others_in_group(group).send("groupMessage", group, message)
+
+    @hub.method("CallMeBack")
+    def call_me_back(name: str, call: Call) -> None:
+        call.clients.caller.send(name, "called back", 42, Point(1, 2, "p"))
+
+    @hub.method("Flood")
+    def flood(n: Int32, call: Call) -> None:
+        for i in range(n):
+            call.clients.caller.send("flood", i)
+
+
+def add_streams(hub: Hub) -> None:
+    @hub.method("Counter")
+    async def counter(count: Int32, delay_ms: Int32) -> AsyncIterator[int]:
+        whole = False
+        try:
+            for i in range(count):
+                yield i
+                if delay_ms > 0:
+                    await sleep(delay_ms / 1000)
+            whole = True
+        finally:
+            if not whole:
+                counts.cancelled += 1
+
+    @hub.method("CounterChannel")
+    async def counter_channel(count: Int32) -> AsyncIterator[int]:
+        for i in range(count):
+            yield i
+
+    @hub.method("FailingStream")
+    async def failing_stream(good: Int32) -> AsyncIterator[int]:
+        for i in range(good):
+            yield i
+        raise HubError("stream broke")
+
+
+def add_uploads(hub: Hub) -> None:
+    @hub.method("Upload")
+    async def upload(items: AsyncIterator[str | None]) -> str:
+        received = [item or "" async for item in items]
+        return f"{len(received)}:{''.join(received)}"
+
+    @hub.method("UploadSum")
+    async def upload_sum(items: AsyncIterator[Int32]) -> int:
+        return await total(items)
+
+    @hub.method("UploadTwo")
+    async def upload_two(a: AsyncIterator[Int32], label: str, b: AsyncIterator[Int32]) -> str:
+        return f"{label}:{await total(a)}:{await total(b)}"
+
+    @hub.method("UploadAdjacent")
+    async def upload_adjacent(a: AsyncIterator[Int32], b: AsyncIterator[Int32]) -> str:
+        return f"{await total(a)}:{await total(b)}"
+
+    @hub.method("UploadError")
+    async def upload_error(items: AsyncIterator[str | None]) -> str:
+        try:
+            async for _ in items:
+                pass
+        except Exception as error:
+            return f"error:{error}"
+        return "no error"
+
+    @hub.method("StreamEcho")
+    async def stream_echo(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for item in items:
+            yield item
+
+
+async def total(items: AsyncIterator[Int32]) -> int:
+    result = 0
+    async for item in items:
+        result += item
+    return result
+
+
+hub = build(HubConfig(max_parallel_calls=10))
+serial_hub = build(HubConfig())

@@ -1,0 +1,90 @@
+"""Serves the lab hubs on one adapter: `python -m tests.interop.lab_server trio|asyncio PORT`.
+
+/hub runs up to ten calls of a client at once, /serialhub one at a time. The environment sets LAB_DETAILED=1 (detailed
+errors), LAB_KEEPALIVE, LAB_TIMEOUT, LAB_HANDSHAKE (seconds), LAB_MAXRECV (bytes, 0 is no limit), LAB_PARALLEL and
+LAB_STREAMBUF (items). Prints the address once it listens; ends in order on SIGTERM and SIGINT.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from dataclasses import replace
+
+from hubproto_core import Hub, HubConfig
+
+from .lab_hub import build
+
+
+def config_from_environment() -> HubConfig:
+    """Return the settings that both hubs share."""
+
+    def number(name: str, default: float) -> float:
+        return float(os.environ.get(name) or default)
+
+    return HubConfig(
+        detailed_errors=os.environ.get("LAB_DETAILED") == "1",
+        keep_alive_interval=number("LAB_KEEPALIVE", 15),
+        silence_timeout=number("LAB_TIMEOUT", 30),
+        handshake_timeout=number("LAB_HANDSHAKE", 5),
+        max_message_size=int(number("LAB_MAXRECV", 32768)) or None,
+        stream_buffer=int(number("LAB_STREAMBUF", 10)),
+    )
+
+
+def hubs() -> dict[str, Hub]:
+    """Return the hubs by path."""
+    config = config_from_environment()
+    parallel = int(os.environ.get("LAB_PARALLEL") or 10)
+    return {"/hub": build(replace(config, max_parallel_calls=parallel)), "/serialhub": build(config)}
+
+
+def announce(port: int) -> None:
+    print(f"listening on http://127.0.0.1:{port}", flush=True)
+
+
+async def serve_on_trio(port: int) -> None:
+    import trio
+
+    from hubproto_trio import serve
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(lambda **status: serve(hubs(), host="127.0.0.1", port=port, **status))
+            announce(server.port)
+            async for _ in signals:
+                break
+            server.close()
+
+
+async def serve_on_asyncio(port: int) -> None:
+    import asyncio
+
+    from hubproto_asyncio import serve
+
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with serve(hubs(), host="127.0.0.1", port=port) as server:
+        announce(server.port)
+        await stopped.wait()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("hubproto_core.hub").setLevel(logging.CRITICAL)  # Throw is meant to fail
+    adapter, port = sys.argv[1], int(sys.argv[2])
+    if adapter == "trio":
+        import trio
+
+        trio.run(serve_on_trio, port)
+    else:
+        import asyncio
+
+        asyncio.run(serve_on_asyncio(port))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Microsoft's JavaScript client, over WebSockets and JSON, drives the lab hub on both adapters."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.interop import _peers
+from tests.interop.conftest import StartLab
+
+PACE = {"LAB_KEEPALIVE": "1", "LAB_TIMEOUT": "2"}
+"""Short enough for a silent connection to need pings from both sides while a check looks on."""
+
+
+@pytest.mark.timeout(300)
+def test_checks(js: list[str], start: StartLab, adapter: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every check passes."""
+    checks = _peers.run_checks([*js, f"{start(**PACE).url}/hub"], PACE)
+    with capsys.disabled():
+        print(f"\nMicrosoft's JavaScript client against {adapter}:\n{checks.output}", end="")
+    assert not checks.failed, checks.failed
+    assert checks.total == f"{len(checks.results)}/{len(checks.results)}"

@@ -1,0 +1,119 @@
+"""`Peer`: one end of a hub connection by hand: a WebSocket whose every message a test writes and reads itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Self
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Event, Request, TextMessage
+
+from .runtimes import Runtime
+from .tcp import Tcp
+from .wire import HANDSHAKE, RS, pack
+
+__all__ = ["Peer"]
+
+
+class Peer:
+    """A WebSocket with records of the JSON hub protocol in it."""
+
+    CLIENT = ConnectionType.CLIENT
+    SERVER = ConnectionType.SERVER
+
+    def __init__(self, tcp: Tcp, role: ConnectionType) -> None:
+        self.tcp = tcp
+        self.closed: int | None = None
+        """The code of the other side's close frame; 1006 for an end without one."""
+        self._ws = WSConnection(role)
+        self._text = ""
+
+    @classmethod
+    async def dial(cls, rt: Runtime, port: int, path: str = "/hub") -> Self:
+        """Be a client, as far as the hub handshake is done."""
+        peer = cls(await rt.tcp(port), cls.CLIENT)
+        await peer.upgrade(path)
+        await peer.write(HANDSHAKE)
+        assert await peer.read() == {}
+        return peer
+
+    @classmethod
+    async def accept(cls, tcp: Tcp) -> Self:
+        """Be the server of a client that skips negotiation, as far as the WebSocket is open."""
+        peer = cls(tcp, cls.SERVER)
+        await peer._expect(Request)
+        await peer._send(AcceptConnection())
+        return peer
+
+    @classmethod
+    async def answer(cls, tcp: Tcp) -> Self:
+        """Be the server of a client that skips negotiation, as far as the hub handshake is done."""
+        peer = await cls.accept(tcp)
+        assert await peer.read() == {"protocol": "json", "version": 1}
+        await peer.write(b"{}" + RS)
+        return peer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tcp.close()
+
+    async def upgrade(self, path: str) -> None:
+        """Open the WebSocket."""
+        await self._send(Request(host="127.0.0.1", target=path))
+        await self._expect(AcceptConnection)
+
+    async def send(self, *messages: dict[str, Any]) -> None:
+        """Send hub messages, together."""
+        await self.write(pack(*messages))
+
+    async def write(self, payload: bytes) -> None:
+        """Send one WebSocket message."""
+        await self._send(TextMessage(payload.decode()))
+
+    async def read(self) -> Any:
+        """Return the next record that is no ping; None when the other side has ended the connection."""
+        while True:
+            record, separator, rest = self._text.partition(RS.decode())
+            if separator:
+                self._text = rest
+                message = json.loads(record)
+                if message != {"type": 6}:
+                    return message
+            elif self.closed is not None:
+                return None
+            else:
+                await self._receive()
+
+    async def read_until_closed(self) -> list[Any]:
+        """Return all the records that still come."""
+        records = []
+        while (record := await self.read()) is not None:
+            records.append(record)
+        return records
+
+    async def _send(self, event: Event) -> None:
+        await self.tcp.send(self._ws.send(event))
+
+    async def _expect(self, kind: type[Event]) -> None:
+        while True:
+            data = await self.tcp.receive()
+            assert data, f"the connection ended before the {kind.__name__}"
+            self._ws.receive_data(data)
+            for event in self._ws.events():
+                assert isinstance(event, kind)
+                return
+
+    async def _receive(self) -> None:
+        data = await self.tcp.receive()
+        if not data:
+            self.closed = 1006
+            return
+        self._ws.receive_data(data)
+        for event in self._ws.events():
+            if isinstance(event, TextMessage):
+                self._text += event.data
+            elif isinstance(event, CloseConnection):
+                self.closed = event.code
+                return

@@ -1,0 +1,27 @@
+"""Records of the JSON hub protocol as tests write and read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+RS = b"\x1e"
+HANDSHAKE = b'{"protocol":"json","version":1}' + RS
+
+
+def pack(*messages: dict[str, Any]) -> bytes:
+    """The records of *messages*, whose members are those of the wire."""
+    return b"".join(json.dumps(message).encode() + RS for message in messages)
+
+
+def unpack(data: bytes) -> list[Any]:
+    """The values of whole records."""
+    *records, rest = data.split(RS)
+    assert rest == b"", f"half a record was sent: {rest!r}"
+    return [json.loads(record) for record in records]
+
+
+def pieces(data: bytes, size: int) -> Iterator[bytes]:
+    """*data* in pieces of at most *size* bytes."""
+    return (data[start : start + size] for start in range(0, len(data), size))
