@@ -565,9 +565,11 @@ def test_a_socket_before_its_websocket_has_no_deadlines_of_its_own() -> None:
 
 def test_a_client_starts_once() -> None:
     journey = Journey(start=False)
-    with pytest.raises(WouldBlock):
+    with pytest.raises(LocalProtocolError, match="is not open yet"):
         journey.client.started()
     journey.client.start(now=0.0)
+    with pytest.raises(WouldBlock):
+        journey.client.started()
     with pytest.raises(LocalProtocolError, match="a HubClient starts once"):
         journey.client.start(now=0.0)
 

@@ -107,6 +107,8 @@ async def test_everything_works(rt: Runtime) -> None:
 if sys.version_info >= (3, 12):
 
     async def test_everything_works_with_eager_tasks(rt: Runtime) -> None:
+        if "uvloop" in rt.name:
+            pytest.skip("uvloop calls task factories with an argument that asyncio's own eager one does not take")
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         hub = NativeHub()
         async with serve(hub, "/hub") as server, connect(f"http://127.0.0.1:{server.port}/hub") as client:

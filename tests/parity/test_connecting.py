@@ -9,7 +9,7 @@ import ssl
 import pytest
 import trustme
 
-from hubproto_core import Call, Hub, HubConfig, TransportError
+from hubproto_core import Call, Hub, HubConfig, LocalProtocolError, TransportError
 from tests.kit.peer import Peer
 from tests.kit.runtimes import Runtime
 from tests.kit.tcp import Tcp
@@ -222,3 +222,12 @@ async def test_a_tls_client_that_says_nothing_holds_up_no_shutdown(
                 assert await client.invoke("Add", 2, 3) == 5
             server.server.close()
             await server.server.wait_closed()
+
+
+async def test_calling_before_the_connection_is_entered(rt: Runtime) -> None:
+    client = rt.connect("http://127.0.0.1:1/hub")
+    with pytest.raises(LocalProtocolError, match="not open yet"):
+        await client.invoke("Add", 2, 3)
+    with pytest.raises(LocalProtocolError, match="not open yet"):
+        async with client.stream("Ticks"):
+            pass

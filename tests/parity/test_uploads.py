@@ -243,3 +243,13 @@ async def test_leaving_a_stream_stops_its_upload(rt: Runtime) -> None:
             assert [await anext(items), await anext(items)] == [0, 1]
         await rt.eventually(lambda: source.ended)
         assert await client.invoke("Sum", client.upload([1, 2])) == 3
+
+
+async def test_leaving_a_stream_frees_a_connection_that_is_full_in_both_directions(rt: Runtime) -> None:
+    """Both ends have stopped reading, and so both wait for their sockets; reading on is all that helps."""
+    source = Source(rt)
+    async with rt.fail_after(8), rt.serve(UploadHub(rt)) as server, rt.connect(server.url) as client:
+        async with client.stream("Echo", client.upload(source.pieces())):
+            await rt.settled(lambda: source.produced)
+        assert source.produced < PIECES
+        assert await client.invoke("Sum", client.upload([1, 2])) == 3

@@ -129,6 +129,7 @@ class Connection:
 
         Entering sends the call. Leaving the block before the end cancels the stream. Items are converted to `returns`.
         """
+        self._machine.started()
         return Stream(self._machine, self._runner, target, arguments, Shape.of(returns))
 
     def upload(self, items: AsyncIterable[Any] | Iterable[Any]) -> Upload:
@@ -207,7 +208,7 @@ class _ClientRunner(Runner):
     async def _open(self, socket: ClientSocket) -> None:
         try:
             await self._loop.create_connection(
-                lambda: SocketPump(self, socket),
+                lambda: SocketPump(self, lambda: socket),
                 socket.host,
                 socket.port,
                 ssl=(self._ssl_context or ssl.create_default_context()) if socket.tls else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from hubproto_core import HubProtoError, TransportError
@@ -30,9 +31,10 @@ class Machine(Protocol):
 class SocketPump(asyncio.Protocol):
     """One socket. Input is fed and answered in the same step, without a task switch."""
 
-    def __init__(self, runner: Runner, machine: Machine) -> None:
+    def __init__(self, runner: Runner, make_machine: Callable[[], Machine]) -> None:
         self._runner = runner
-        self._machine = machine
+        self._make_machine = make_machine
+        self._machine: Machine
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._is_tls = False
@@ -49,6 +51,7 @@ class SocketPump(asyncio.Protocol):
         self._transport = transport
         self._is_tls = transport.get_extra_info("sslcontext") is not None
         transport.set_write_buffer_limits(high=1)  # at 0, TLS transports count as full when they are empty
+        self._machine = self._make_machine()
         self._runner.add_socket(self._machine, self)
         self._turn()
 
@@ -96,6 +99,8 @@ class SocketPump(asyncio.Protocol):
             data = machine.data_to_send(now=now)
             if data:
                 transport.write(data)
+        else:
+            machine.handle_timeout(now=now)  # output is stuck; reading on may be what helps
         if machine.finished:
             if self._writing:
                 transport.close()

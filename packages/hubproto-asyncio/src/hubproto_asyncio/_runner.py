@@ -171,6 +171,7 @@ class Runner:
             call.session.call_failed(call, error)
         else:
             call.session.call_cancelled(call)
+            raise error  # not ours to swallow: the event loop decides
 
     def _arguments(self, call: RunningCall) -> Any:
         return call.session.build_arguments(call, [IncomingItems[Any](self, stream) for stream in call.incoming])

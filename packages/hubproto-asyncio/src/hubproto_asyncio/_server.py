@@ -30,11 +30,14 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         runner.add_pump(machine, self)
 
-    async def listen(self, host: str | None, port: int, ssl_context: ssl.SSLContext | None) -> None:
+    async def listen(self, host: str | None, port: int, ssl_context: ssl.SSLContext | None, tls_timeout: float) -> None:
         """Open the listening sockets; `serve` does it."""
-        patience = self._machine.http.request_timeout if ssl_context is not None else None
         self._listener = await self._loop.create_server(
-            self._accept, host, port, ssl=ssl_context, ssl_handshake_timeout=patience
+            self._accept,
+            host,
+            port,
+            ssl=ssl_context,
+            ssl_handshake_timeout=None if ssl_context is None else tls_timeout,
         )
         self.port = self._listener.sockets[0].getsockname()[1]
 
@@ -70,7 +73,7 @@ class Server:
         self._timer = None if deadline is None else self._loop.call_at(deadline, self._fall_due)
 
     def _accept(self) -> SocketPump:
-        return SocketPump(self._runner, self._machine.connection(now=self._loop.time()))
+        return SocketPump(self._runner, lambda: self._machine.connection(now=self._loop.time()))
 
     def _fall_due(self) -> None:
         self._machine.handle_timeout(now=self._loop.time())
@@ -95,9 +98,10 @@ async def serve(
     every connection at once. Raises OSError if it cannot listen there.
     """
     hubs = hub if isinstance(hub, Mapping) else {path: hub}
+    http = http or HttpConfig()
     machine = HubServer(hubs, entropy=os.urandom, config=config, http=http)
     server = Server(machine, Runner(machine.effects))
-    await server.listen(host, port, ssl_context)
+    await server.listen(host, port, ssl_context, http.request_timeout)
     try:
         yield server
         server.close()

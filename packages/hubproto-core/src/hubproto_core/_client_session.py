@@ -155,6 +155,8 @@ class ClientSession(Session):
     def _settle(self) -> None:
         super()._settle()
         self._start_next()
+        if len(self._queue) == self._config.stream_buffer:  # room for the next call of the server
+            self._look_again()
 
     def _complete_call(self, call: RunningCall, result: Any) -> None:
         if call.invocation_id is not None and self._conn.is_open:

@@ -117,7 +117,7 @@ class Session(ABC):
         self._dispatch(now)
 
     def handle_timeout(self, *, now: float) -> None:
-        """See `HubConnection.handle_timeout`."""
+        """See `HubConnection.handle_timeout`. Takes up again what was held back, even while output is stuck."""
         self._conn.handle_timeout(now=now)
         self._dispatch(now)
 
@@ -233,7 +233,7 @@ class Session(ABC):
     def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> None:
         """Say farewell; everything that still runs or waits ends."""
         self._conn.close(error, allow_reconnect=allow_reconnect)
-        self.effects.append(Wake(self.carrier))  # even while earlier output is stuck: there is a deadline now
+        self._look_again()
 
     # for IncomingStream
 
@@ -248,7 +248,7 @@ class Session(ABC):
             return
         if self._full is not None and len(self._full) <= self._config.stream_buffer_limit:
             self._full = None
-        self._output_made()
+        self._look_again()
 
     # Binder
 
@@ -482,7 +482,11 @@ class Session(ABC):
     def _resume_reading(self, stream: IncomingStream) -> None:
         if stream is self._full:
             self._full = None
-            self._output_made()
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """See to it that the carrier lets us handle further events, and tell it our deadline, even if it is stuck."""
+        self.effects.append(Wake(self.carrier))
 
     def _output_made(self) -> None:
         """See to it that the transport asks `data_to_send` soon."""

@@ -136,6 +136,7 @@ class Connection:
 
         Entering sends the call. Leaving the block before the end cancels the stream. Items are converted to `returns`.
         """
+        self._machine.started()
         return Stream(self._machine, self._runner, target, arguments, Shape.of(returns))
 
     def upload(self, items: AsyncIterable[Any] | Iterable[Any]) -> Upload:

@@ -62,7 +62,10 @@ class SocketPump:
     def poke(self) -> None:
         """Look at the machine again: there may be output, or another deadline."""
         self._woken.set()
-        if self._sending:  # the writer, which otherwise does all this, is stuck
+        if self._sending:  # the writer, which otherwise does all this, is stuck; reading on may be what helps
+            self._machine.handle_timeout(now=trio.current_time())
+            if self._machine.want_read:
+                self._read_wanted.set()
             self._arm()
             if self._machine.finished:
                 self._everything.cancel()

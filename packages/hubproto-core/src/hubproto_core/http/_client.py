@@ -117,7 +117,12 @@ class HubClient:
         return self._state is _State.CLOSED and (self._socket is None or self._socket.finished)
 
     def started(self) -> ClientSession:
-        """Return the session once calls are legal; `WouldBlock` before that, the reason if it will never be."""
+        """Return the session once calls are legal; `WouldBlock` before that, the reason if it will never be.
+
+        Raises `LocalProtocolError` before `start`.
+        """
+        if self._state is _State.IDLE:
+            raise LocalProtocolError(f"the connection to {self._shown_url} is not open yet; `async with` opens it")
         if self._state is _State.CLOSED:
             raise self._error or TransportError(f"the connection to {self._shown_url} is closed")
         if self._state is not _State.OPEN or self.session is None:

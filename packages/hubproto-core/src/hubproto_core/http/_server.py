@@ -70,11 +70,6 @@ class HubServer:
             )
 
     @property
-    def http(self) -> HttpConfig:
-        """The limits of HTTP."""
-        return self._http
-
-    @property
     def closed(self) -> bool:
         """`shut_down` was asked for and is done. Wait for `Wake` of this server until it is."""
         return self._draining and not self._connections and not any(r.connections for r in self._registries.values())
