@@ -1,6 +1,12 @@
 """The queue of effects."""
 
-from hubproto_core import Effect, EffectQueue, Wake
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hubproto_core import CancelCall, Effect, EffectQueue, StartCall, Wake
 
 
 def test_effects_leave_in_order() -> None:
@@ -25,3 +31,9 @@ def test_the_doorbell_rings_when_the_queue_stops_being_empty() -> None:
     queue.take()
     queue.append(Wake("d"))
     assert len(rings) == 2
+
+
+@pytest.mark.parametrize("kind", [StartCall, CancelCall, Wake])
+def test_the_collector_sees_effects(kind: Callable[[Any], Any]) -> None:
+    """An error keeps the frames in which it was raised, and with them the effect that was being carried out."""
+    assert gc.is_tracked(kind([]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from hubproto_core import Hub, HubConfig, HubError, TransportError
-from hubproto_core.http import HttpConfig
+from hubproto_core import Hub, HubConfig, HubError, HubSession, TransportError
+from hubproto_core.http import HttpConfig, HttpServerConnection
 from tests.kit.peer import Peer
 from tests.kit.runtimes import Runtime
 from tests.kit.tcp import Tcp
@@ -196,6 +197,24 @@ async def test_twenty_bad_clients_disturb_nobody(
     assert [record for record in caplog.records if record.exc_info] == []
 
 
+def alive() -> int:
+    """How many machines of server connections there are in memory."""
+    gc.collect()
+    return sum(type(thing) in (HubSession, HttpServerConnection) for thing in gc.get_objects())
+
+
+async def test_bad_clients_leave_nothing_in_memory(rt: Runtime) -> None:
+    before = alive()
+    hub = BusyHub(rt)
+    async with rt.serve(hub, config=HubConfig(close_timeout=0.05)) as server:
+        for attack in HOSTILE:
+            await attack(rt, server.port)
+        with await Peer.dial(rt, server.port) as peer:  # what fails in the step that ends a call
+            await peer.write(pack({"type": 1, "target": "Add", "arguments": [1, 2]}) + b"no JSON\x1e")
+            await peer.read_until_closed()
+        await rt.eventually(lambda: alive() == before)
+
+
 async def test_twenty_silent_clients_at_once_disturb_nobody_and_are_let_go(rt: Runtime) -> None:
     hub = BusyHub(rt)
     http = HttpConfig(request_timeout=0.3)
@@ -212,6 +231,29 @@ async def test_twenty_silent_clients_at_once_disturb_nobody_and_are_let_go(rt: R
         for number in range(20):
             tasks.start_soon(say, server.port, (b"", UPGRADE[:40], UPGRADE)[number % 3])
         await rt.eventually(lambda: len(ended) == 20)
+
+
+@pytest.mark.parametrize("behind", [b"no JSON\x1e", b'{"type":7}\x1e'], ids=["a bad record", "a farewell"])
+async def test_an_endless_stream_that_never_waits_ends_with_its_connection(rt: Runtime, behind: bytes) -> None:
+    """Nothing but its connection can stop it; and the end of that is already there when it begins."""
+    hub = BusyHub(rt)
+
+    @hub.method("Zeros")
+    async def zeros() -> AsyncIterator[int]:
+        hub.running += 1
+        try:
+            while True:
+                yield 0
+        finally:
+            hub.running -= 1
+
+    async with rt.fail_after(5), rt.serve(hub) as server, bystander(rt, server.url) as answered:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.write(pack({**NUMBERS, "target": "Zeros"}) + behind)
+            await peer.read_until_closed()
+        await rt.eventually(lambda: hub.connected == 1)
+        await rt.eventually(lambda: hub.running == 0)
+        await rt.eventually(answered)
 
 
 async def test_half_open_connections_hold_up_no_shutdown(rt: Runtime) -> None:

@@ -184,7 +184,8 @@ class Runner:
         items = _iterate(session.open_stream(call, result))
         try:
             async for item in items:
-                session.send_item(call, item)
+                if not session.send_item(call, item):
+                    break
                 while not session.writable:
                     await self.wait(session)
         finally:

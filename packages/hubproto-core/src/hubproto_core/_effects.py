@@ -13,19 +13,19 @@ from ._running import RunningCall
 __all__ = ["CancelCall", "Effect", "EffectQueue", "EffectSink", "StartCall", "Wake"]
 
 
-class StartCall(Struct, frozen=True, gc=False):
+class StartCall(Struct, frozen=True):
     """Run this call, and report its outcome to its session."""
 
     call: RunningCall
 
 
-class CancelCall(Struct, frozen=True, gc=False):
+class CancelCall(Struct, frozen=True):
     """Cancel this call by the runtime's own means; its outcome is still reported."""
 
     call: RunningCall
 
 
-class Wake(Struct, frozen=True, gc=False):
+class Wake(Struct, frozen=True):
     """Whoever waits for `target` looks again: a reader, a caller, a sender, or the pump of a socket."""
 
     target: object

@@ -138,12 +138,17 @@ class Session(ABC):
 
     # commands: what became of running calls
 
-    def send_item(self, call: RunningCall, item: Any) -> None:
-        """Send one item that a running call yields. Raises `LocalProtocolError` for one that cannot be encoded."""
-        if self._conn.is_open and not call.done:
-            assert call.invocation_id is not None
-            self._conn.send_item(call.invocation_id, item)
-            self._output_made()
+    def send_item(self, call: RunningCall, item: Any) -> bool:
+        """Send one item that a running call yields. False: nobody takes items any more, so yield no more.
+
+        Raises `LocalProtocolError` for an item that cannot be encoded.
+        """
+        if call.done or not self._conn.is_open:
+            return False
+        assert call.invocation_id is not None
+        self._conn.send_item(call.invocation_id, item)
+        self._output_made()
+        return True
 
     def open_stream(self, call: RunningCall, result: Any) -> Any:
         """Accept what a streaming call has returned, to be iterated. Raises `HubError` for what is no stream."""
