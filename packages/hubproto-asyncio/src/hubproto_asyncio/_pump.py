@@ -5,36 +5,23 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
-from hubproto_core import HubProtoError, TransportError
+from hubproto_core import TransportError
+from hubproto_core.http import SocketMachine
 
 from ._runner import Runner
 
-__all__ = ["Machine", "SocketPump"]
-
-
-class Machine(Protocol):
-    """What every machine that owns a socket offers."""
-
-    @property
-    def finished(self) -> bool: ...
-    @property
-    def want_read(self) -> bool: ...
-    def receive_data(self, data: bytes, *, now: float) -> None: ...
-    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None: ...
-    def handle_timeout(self, *, now: float) -> None: ...
-    def data_to_send(self, *, now: float) -> bytes: ...
-    def next_timeout(self) -> float | None: ...
+__all__ = ["SocketPump"]
 
 
 class SocketPump(asyncio.Protocol):
     """One socket. Input is fed and answered in the same step, without a task switch."""
 
-    def __init__(self, runner: Runner, make_machine: Callable[[], Machine]) -> None:
+    def __init__(self, runner: Runner, make_machine: Callable[[], SocketMachine]) -> None:
         self._runner = runner
         self._make_machine = make_machine
-        self._machine: Machine
+        self._machine: SocketMachine
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._is_tls = False

@@ -8,21 +8,23 @@ from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, assert_never
 
-from hubproto_core import CancelCall, EndOfStream, IncomingStream, RunningCall, StartCall, Wake, WouldBlock
+from hubproto_core import (
+    CancelCall,
+    Effect,
+    EffectQueue,
+    EndOfStream,
+    IncomingStream,
+    RunningCall,
+    StartCall,
+    Wake,
+    WouldBlock,
+)
 from hubproto_core.http import ClientEffect, ClientSocket, OpenSocket
 
 __all__ = ["Flushable", "IncomingItems", "Runner"]
 
 
 T = TypeVar("T")
-
-
-class Effects(Protocol):
-    """Where effects come from."""
-
-    doorbell: Any
-
-    def take(self) -> ClientEffect | None: ...
 
 
 class Flushable(Protocol):
@@ -40,7 +42,7 @@ class Socket(Flushable, Protocol):
 class Runner:
     """Carries out the effects of one server or of one client."""
 
-    def __init__(self, effects: Effects) -> None:
+    def __init__(self, effects: EffectQueue[Effect] | EffectQueue[ClientEffect]) -> None:
         self._effects = effects
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[RunningCall, asyncio.Task[Any]] = {}

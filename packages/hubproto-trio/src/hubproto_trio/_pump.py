@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import trio
 
-from hubproto_core import HubProtoError, TransportError
+from hubproto_core import TransportError
+from hubproto_core.http import SocketMachine
 
 from ._runner import Runner
 
-__all__ = ["Machine", "SocketPump"]
+__all__ = ["SocketPump"]
 
 _READ_SIZE = 65536
-
-
-class Machine(Protocol):
-    """What every machine that owns a socket offers."""
-
-    @property
-    def finished(self) -> bool: ...
-    @property
-    def want_read(self) -> bool: ...
-    def receive_data(self, data: bytes, *, now: float) -> None: ...
-    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None: ...
-    def handle_timeout(self, *, now: float) -> None: ...
-    def data_to_send(self, *, now: float) -> bytes: ...
-    def next_timeout(self) -> float | None: ...
 
 
 class SocketPump:
     """One socket. Three tasks: one reads, one writes, and one watches the clock, even while a write is stuck."""
 
-    def __init__(self, runner: Runner, machine: Machine, stream: trio.abc.Stream) -> None:
+    def __init__(self, runner: Runner, machine: SocketMachine, stream: trio.abc.Stream) -> None:
         self._runner = runner
         self._machine = machine
         self._stream = stream

@@ -8,20 +8,22 @@ from typing import Any, Generic, Protocol, TypeVar, assert_never
 
 import trio
 
-from hubproto_core import CancelCall, EndOfStream, IncomingStream, RunningCall, StartCall, Wake, WouldBlock
+from hubproto_core import (
+    CancelCall,
+    Effect,
+    EffectQueue,
+    EndOfStream,
+    IncomingStream,
+    RunningCall,
+    StartCall,
+    Wake,
+    WouldBlock,
+)
 from hubproto_core.http import ClientEffect, ClientSocket, OpenSocket
 
 __all__ = ["IncomingItems", "Runner"]
 
 T = TypeVar("T")
-
-
-class Effects(Protocol):
-    """Where effects come from."""
-
-    doorbell: Any
-
-    def take(self) -> ClientEffect | None: ...
 
 
 class Pump(Protocol):
@@ -33,7 +35,7 @@ class Pump(Protocol):
 class Runner:
     """Carries out the effects of one server or of one client, in tasks of one nursery."""
 
-    def __init__(self, effects: Effects, nursery: trio.Nursery) -> None:
+    def __init__(self, effects: EffectQueue[Effect] | EffectQueue[ClientEffect], nursery: trio.Nursery) -> None:
         self._effects = effects
         self._nursery = nursery
         self._scopes: dict[RunningCall, trio.CancelScope] = {}

@@ -2,6 +2,7 @@
 
 from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
 from ._endpoint import Endpoint, WebSocketAccepted
+from ._machine import SocketMachine
 from ._messages import Request, Response
 from ._server import HttpConfig, HttpServerConnection, HubServer
 from ._websocket import WebSocketTransport
@@ -18,6 +19,7 @@ __all__ = [
     "OpenSocket",
     "Request",
     "Response",
+    "SocketMachine",
     "WebSocketAccepted",
     "WebSocketTransport",
 ]
