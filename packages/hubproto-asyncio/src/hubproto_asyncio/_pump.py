@@ -82,17 +82,18 @@ class SocketPump(asyncio.Protocol):
         """Write what there is to write, then do what the machine wants next."""
         machine, transport = self._machine, self._transport
         now = self._loop.time()
-        if self._writing:
+        stuck = not self._writing
+        if stuck:
+            machine.handle_timeout(now=now)  # reading on may be what helps
+        else:
             data = machine.data_to_send(now=now)
             if data:
                 transport.write(data)
-        else:
-            machine.handle_timeout(now=now)  # output is stuck; reading on may be what helps
         if machine.finished:
-            if self._writing:
-                transport.close()
-            else:
+            if stuck:
                 transport.abort()
+            else:
+                transport.close()
             return
         if machine.want_read is not self._reading:
             self._reading = not self._reading
