@@ -33,5 +33,6 @@ if __name__ == "__main__":
     if sys.version_info < (3, 11):  # noqa: UP036 (nothing has checked it before)
         sys.exit("dev.py: Python 3.11 or later is needed")
     prepare()
-    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    # uv trusts whom this machine trusts, as pip does, and leaves it at the Pythons that are here.
+    environment = {"UV_SYSTEM_CERTS": "1", **os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     sys.exit(subprocess.run([PYTHON, "-m", "nox", *sys.argv[1:]], cwd=ROOT, env=environment).returncode)
