@@ -530,6 +530,22 @@ def test_reading_goes_on_for_a_handler_that_waits_for_an_answer() -> None:
     assert not server.session.want_read
 
 
+def test_held_back_calls_are_looked_at_again_while_output_is_stuck() -> None:
+    """However many handlers one end sets free: those that owe an answer wait for nobody."""
+    handlers = Handlers()
+    handlers.add("news", lambda n: WAITS)
+    server = ServerPeer(handlers, HubConfig(stream_buffer=3))
+    owed = [invoke("news", n, invocationId=f"s{n}") for n in (1, 2)]
+    server.say(invoke("news", 0), *owed, *(invoke("news", n) for n in range(3, 8)))
+    assert not server.session.want_read
+    carrier = server.session.carrier = object()
+    server.session.send("Log")  # announced, but nobody takes it
+    assert server.shell.was_woken(carrier)
+    assert not server.shell.was_woken(carrier)
+    server.shell.finish(server.shell.find("news"))
+    assert server.shell.was_woken(carrier)
+
+
 # --- results ---------------------------------------------------------------------------------------------------------
 
 

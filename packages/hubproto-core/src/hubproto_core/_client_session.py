@@ -155,7 +155,7 @@ class ClientSession(Session):
     def _settle(self) -> None:
         super()._settle()
         self._start_next()
-        if len(self._queue) == self._config.stream_buffer:  # room for the next call of the server
+        if not self._conn.want_read:  # calls of the server were held back; there may be room for them now
             self._look_again()
 
     def _complete_call(self, call: RunningCall, result: Any) -> None:

@@ -13,6 +13,10 @@ from ._running import RunningCall
 __all__ = ["CancelCall", "Effect", "EffectQueue", "EffectSink", "StartCall", "Wake"]
 
 
+# The collector must see effects (no gc=False): an error keeps the frames in which it was raised, and with them the
+# effect that was being carried out there, which leads back to the error.
+
+
 class StartCall(Struct, frozen=True):
     """Run this call, and report its outcome to its session."""
 

@@ -249,7 +249,7 @@ class Session(ABC):
 
     def reader_waits(self) -> None:
         """Somebody waits for what only reading can bring: do not let a slow reader of another stream prevent it."""
-        if not self._reads_for_others:
+        if not self._reads_for_others or self._conn.want_read:
             return
         if self._full is not None and len(self._full) <= self._config.stream_buffer_limit:
             self._full = None
