@@ -27,7 +27,15 @@ def test_durations_are_positive(name: str, value: float) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["max_parallel_calls", "stream_buffer", "stream_buffer_limit", "send_buffer", "send_limit", "max_message_size"],
+    [
+        "max_depth",
+        "max_parallel_calls",
+        "stream_buffer",
+        "stream_buffer_limit",
+        "send_buffer",
+        "send_limit",
+        "max_message_size",
+    ],
 )
 def test_limits_are_at_least_one(name: str) -> None:
     with pytest.raises(ValueError, match=rf"HubConfig\.{name} must be at least 1.*, not 0"):

@@ -66,11 +66,11 @@ class Declared:
 
 
 def decode(text: str | bytes) -> HubMessage | None:
-    return CODEC.decode(text.encode() if isinstance(text, str) else text, AnyBinder())
+    return CODEC.decode(text.encode() if isinstance(text, str) else text, AnyBinder(), 64)
 
 
 def decode_declared(text: str) -> HubMessage | None:
-    return CODEC.decode(text.encode(), Declared())
+    return CODEC.decode(text.encode(), Declared(), 64)
 
 
 def refusal(text: str | bytes) -> RemoteProtocolError:
@@ -456,7 +456,7 @@ messages: st.SearchStrategy[HubMessage] = st.one_of(
 def test_what_is_written_is_read_back(message: HubMessage) -> None:
     data = CODEC.encode(message)
     assert data.count(b"\x1e") == 1
-    assert CODEC.decode(data[:-1], AnyBinder()) == message
+    assert CODEC.decode(data[:-1], AnyBinder(), 64) == message
 
 
 @settings(deadline=None)

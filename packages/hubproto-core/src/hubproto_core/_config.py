@@ -33,6 +33,9 @@ class HubConfig:
     max_message_size: int | None = 32768
     """Largest message accepted, framing included; None is no limit (SPEC 1.5). Clients accept any size by default."""
 
+    max_depth: int = 64
+    """Levels of arrays and objects that may be nested in each other in one message (SPEC appendix A)."""
+
     max_parallel_calls: int = 1
     """Plain calls of one client that run side by side; streams and uploads do not count (SPEC 3.9)."""
 
@@ -53,7 +56,14 @@ class HubConfig:
         for name in ("handshake_timeout", "keep_alive_interval", "silence_timeout", "close_timeout"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"HubConfig.{name} must be positive, not {getattr(self, name)!r} seconds")
-        for name in ("max_parallel_calls", "stream_buffer", "stream_buffer_limit", "send_buffer", "send_limit"):
+        for name in (
+            "max_depth",
+            "max_parallel_calls",
+            "stream_buffer",
+            "stream_buffer_limit",
+            "send_buffer",
+            "send_limit",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"HubConfig.{name} must be at least 1, not {getattr(self, name)!r}")
         if self.max_message_size is not None and self.max_message_size < 1:

@@ -220,7 +220,7 @@ class HubConnection:
                         break
                     self._drain(now)
                     return None
-                message = self._codec.decode(record, self._binder)
+                message = self._codec.decode(record, self._binder, self._config.max_depth)
             except RemoteProtocolError as error:
                 self._fail(error)
                 break

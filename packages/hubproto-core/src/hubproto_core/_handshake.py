@@ -13,6 +13,7 @@ from ._framing import RECORD_SEPARATOR
 __all__ = ["parse_request", "parse_response", "request", "response"]
 
 CANCELED = "Handshake was canceled."
+_MAX_DEPTH = 64
 FAILED = "An unexpected error occurred during connection handshake."
 
 _FIRST_VALUE = re.compile(rb"\s*\{")
@@ -31,7 +32,7 @@ def response(error: str | None = None) -> bytes:
 
 def parse_request(record: bytes) -> tuple[str, int]:
     """Return protocol and version. Raises `RemoteProtocolError` with the reference's local text (SPEC 1.4.1)."""
-    members = read_members(check_text(_first_object(record)))
+    members = read_members(check_text(_first_object(record), _MAX_DEPTH))
     text = record.decode("utf-8", "replace")
     protocol = _string(members.get("protocol"), "protocol")
     version = members.get("version")
@@ -59,7 +60,7 @@ def parse_request(record: bytes) -> tuple[str, int]:
 
 def parse_response(record: bytes) -> None:
     """Accept a server's answer. Raises `HubError` with the server's text, or `RemoteProtocolError` (SPEC 1.4.3)."""
-    members = read_members(check_text(_first_object(record)))
+    members = read_members(check_text(_first_object(record), _MAX_DEPTH))
     if "type" in members:
         raise RemoteProtocolError("Expected a handshake response from the server.")
     error = _string(members.get("error"), "error")

@@ -32,8 +32,11 @@ class Codec(Protocol):
     def next_record(self, buffer: RecordBuffer, limit: int | None) -> bytes | None:
         """Take one record out of the buffer; `RemoteProtocolError` if it is over the limit in bytes."""
 
-    def decode(self, record: bytes, binder: Binder) -> HubMessage | None:
-        """Return the record's message, or None for a type nobody knows; `RemoteProtocolError` if it is malformed."""
+    def decode(self, record: bytes, binder: Binder, max_depth: int) -> HubMessage | None:
+        """Return the record's message, or None for a type nobody knows; `RemoteProtocolError` if it is malformed.
+
+        `max_depth`: how many levels arrays and objects may be nested in each other.
+        """
 
     def encode(self, message: HubMessage) -> bytes:
         """Return the framed message; `LocalProtocolError` if a value in it cannot be encoded."""

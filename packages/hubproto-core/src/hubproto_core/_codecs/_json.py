@@ -25,7 +25,7 @@ from .._messages import (
     StreamInvocation,
     StreamItem,
 )
-from ._json_text import MAX_DEPTH, check_text, dotnet_text, encode_unknown, read_members
+from ._json_text import check_text, dotnet_text, encode_unknown, read_members
 from ._names import decoder_for
 
 __all__ = ["JsonCodec"]
@@ -74,11 +74,11 @@ class JsonCodec:
         """Take one record, up to its 0x1E."""
         return buffer.take_text(limit)
 
-    def decode(self, record: bytes, binder: Binder) -> HubMessage | None:
+    def decode(self, record: bytes, binder: Binder, max_depth: int) -> HubMessage | None:
         """Decode one record (SPEC 2.2.1, 2.2.2)."""
         try:
-            if b"\\u" in record or not record.isascii() or record.count(b"[") + record.count(b"{") > MAX_DEPTH:
-                record = check_text(record)
+            if b"\\u" in record or not record.isascii() or record.count(b"[") + record.count(b"{") > max_depth:
+                record = check_text(record, max_depth)
             fields = _decode_record(record)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             _explain(record)

@@ -10,9 +10,7 @@ from msgspec import Raw
 
 from .._errors import RemoteProtocolError
 
-__all__ = ["MAX_DEPTH", "ReceivedFloat", "check_text", "dotnet_text", "encode_unknown", "read_members"]
-
-MAX_DEPTH = 64
+__all__ = ["ReceivedFloat", "check_text", "dotnet_text", "encode_unknown", "read_members"]
 
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -22,22 +20,22 @@ _ESCAPED_NAME = re.compile(rb'[{,]\s*"[^"]*\\u')
 _TOKENS = {b'"': "String", b"[": "Array", b"t": "True", b"f": "False", b"n": "Null"}
 
 
-def check_text(record: bytes) -> bytes:
+def check_text(record: bytes, max_depth: int) -> bytes:
     """Refuse what msgspec lets pass in the places it skips, and spell member names without escapes.
 
-    Raises `RemoteProtocolError` for text that is not UTF-8 or nested deeper than 64 levels.
+    Raises `RemoteProtocolError` for text that is not UTF-8 or nested deeper than `max_depth` levels.
     """
     if not record.isascii():
         try:
             record.decode()
         except UnicodeDecodeError as error:
             raise _malformed() from error
-    if record.count(b"[") + record.count(b"{") > MAX_DEPTH:
+    if record.count(b"[") + record.count(b"{") > max_depth:
         depth = 0
         for bracket in _BRACKETS.finditer(record):
             if bracket[0] in b"[{":
                 depth += 1
-                if depth > MAX_DEPTH:
+                if depth > max_depth:
                     raise _malformed()
             elif bracket[0] in b"]}":
                 depth -= 1
