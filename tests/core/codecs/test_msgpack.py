@@ -455,7 +455,7 @@ def test_items_get_their_declared_type() -> None:
         ("s", "five", "Deserializing object of the `int` type for 'item' failed. Expected `int`, got `str`"),
         (
             "t",
-            "soon",
+            True,
             "Deserializing object of the `timedelta` type for 'item' failed. Expected `duration`, got `bool`",
         ),
         ("g", {"x": 1}, "Deserializing object of the `Grumpy` type for 'item' failed."),
