@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -68,6 +68,7 @@ class JsonPayloads(PayloadFormat):
             Char: str,
             Decimal: _write_decimal,
             datetime: _write_datetime,
+            date: date.isoformat,
             time: _write_time,
             timedelta: _write_timedelta,
         }

@@ -28,7 +28,7 @@ class MessagePackPayloads(PayloadFormat):
 
     __slots__ = ()
 
-    plain = frozenset({str, int, bool, float, type(None), bytes, Raw})
+    plain = frozenset({str, int, bool, float, type(None), bytes, Raw, msgspec.msgpack.Ext})
     str_keys = False
     any_case = False
 
