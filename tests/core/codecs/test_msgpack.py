@@ -531,6 +531,19 @@ def test_a_missing_result_is_an_error_of_the_call(record: str) -> None:
     )
 
 
+@pytest.mark.parametrize("type_", [Any, datetime, list[datetime] | datetime])
+def test_the_last_moment_of_dotnet_is_the_last_one_of_python(type_: Any) -> None:
+    class Moments(AnyBinder):
+        def item_shape(self, stream_id: str) -> Shape:
+            return Shape(type_)
+
+    last = "c7 0c ff 3b 9a c9 9c 00 00 00 3a ff f4 41 7f"
+    item = CODEC.decode(bytes.fromhex(f"94 02 80 a1 31 {last}"), Moments(), 64)
+    assert item == StreamItem(invocation_id="1", item=datetime.max.replace(tzinfo=UTC))
+    beyond = "c7 0c ff 3b 9a c9 ff 00 00 00 3a ff f4 41 7f"
+    assert isinstance(CODEC.decode(bytes.fromhex(f"94 02 80 a1 31 {beyond}"), Moments(), 64), StreamBindingFailure)
+
+
 # --- depth -----------------------------------------------------------------------------------------------------------
 
 

@@ -343,6 +343,11 @@ class MessagePackCodec:
             return decoder(raw)
         except UnicodeDecodeError:
             return decoder(_repaired(raw))
+        except ValueError:
+            data = bytes(raw)
+            if _LAST_TICK not in data:
+                raise
+            return decoder(data.replace(_LAST_TICK, _LAST_MICROSECOND))
 
 
 class _Reader:
@@ -524,6 +529,11 @@ def _type_name(shape: Shape) -> str:
 def _unfit(what: str, shape: Shape, error: Exception) -> str:
     text = f"Deserializing object of the `{_type_name(shape)}` type for '{what}' failed."
     return f"{text} {error}" if isinstance(error, msgspec.ValidationError) else text
+
+
+# DateTime.MaxValue, a favourite of .NET, would be rounded to the year 10000.
+_LAST_TICK = bytes.fromhex("c7 0c ff 3b 9a c9 9c 00 00 00 3a ff f4 41 7f")
+_LAST_MICROSECOND = bytes.fromhex("c7 0c ff 3b 9a c6 18 00 00 00 3a ff f4 41 7f")
 
 
 def _repaired(raw: Raw) -> bytes:
