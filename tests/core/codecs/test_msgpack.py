@@ -561,6 +561,8 @@ def test_values_may_be_nested_so_many_levels_deep(max_depth: int, too_many: int)
     assert isinstance(call, Invocation if accepted else InvocationBindingFailure)
     item = decode(b"\x94\x02\x80\xa1s" + nested(levels), max_depth)
     assert isinstance(item, StreamItem if accepted else StreamBindingFailure)
+    item = decode(b"\x94\x02\x80\xa1s" + nested(levels - 1, b"\x80"), max_depth)
+    assert isinstance(item, StreamItem if accepted else StreamBindingFailure)
     result = decode(b"\x95\x03\x80\xa11\x03" + nested(levels), max_depth)
     assert isinstance(result, Completion)
     assert (result.error is None) == accepted
@@ -585,7 +587,7 @@ WIDE: list[Any] = [
     b"\x91" * 20,
     b"\x91" * 300,
     b"\x91" * 70_000,
-    {"a": 1, "b": {}},
+    {"a": 1, "b": 2},
     [],
     list(range(20)),
     list(range(70_000)),
