@@ -348,22 +348,36 @@ def test_malformed_records_are_refused_in_the_reference_s_words(record: str, rea
 
 
 @pytest.mark.parametrize(
-    ("record", "kind"),
+    "record", ["", "dc 00", "92 08", "dd ff ff ff ff 06", "96 01 80 c0 a1 75 90 91 a5 31", "96 01 80 c0 a1 75 90 91 c1"]
+)
+def test_what_is_cut_off_is_refused(record: str) -> None:
+    refused = refusal(record)
+    assert str(refused) == "Attempted to read past the end of the stream."
+    assert refused.kind == "EndOfStreamException"
+
+
+@pytest.mark.parametrize(
+    ("record", "code", "name"),
     [
-        ("", "EndOfStreamException"),
-        ("dc 00", "EndOfStreamException"),
-        ("92 08", "EndOfStreamException"),
-        ("dd ff ff ff ff 06", "EndOfStreamException"),
-        ("96 01 80 c0 a1 75 90 91 a5 31", "EndOfStreamException"),
-        ("06", "MessagePackSerializationException"),
-        ("c1", "MessagePackSerializationException"),
-        ("80", "MessagePackSerializationException"),
-        ("a1 31", "MessagePackSerializationException"),
-        ("96 01 80 c0 a1 75 90 91 01", "MessagePackSerializationException"),
+        ("06", 6, "positive fixint"),
+        ("80", 128, "fixmap"),
+        ("a1 31", 161, "fixstr"),
+        ("c0", 192, "nil"),
+        ("c1", 193, "(never used)"),
+        ("c4 01 00", 196, "bin 8"),
+        ("cb 00 00 00 00 00 00 00 00", 203, "float 64"),
+        ("d2 00 00 00 01", 210, "int 32"),
+        ("d4 01 00", 212, "fixext 1"),
+        ("df 00 00 00 00", 223, "map 32"),
+        ("ff", 255, "negative fixint"),
+        ("96 01 80 c0 a1 75 90 91 01", 1, "positive fixint"),
+        ("96 01 80 c0 a1 75 90 92 a1 61 91 a1 62", 145, "fixarray"),
     ],
 )
-def test_what_is_no_array_or_cut_off_is_refused(record: str, kind: str) -> None:
-    assert refusal(record).kind == kind
+def test_what_is_no_array_and_ids_that_are_no_texts_are_refused(record: str, code: int, name: str) -> None:
+    refused = refusal(record)
+    assert str(refused) == f"Unexpected msgpack code {code} ({name}) encountered."
+    assert refused.kind == "MessagePackSerializationException"
 
 
 # --- binding ---------------------------------------------------------------------------------------------------------

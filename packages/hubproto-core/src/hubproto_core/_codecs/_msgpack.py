@@ -371,9 +371,7 @@ class _Reader:
         except msgpack.OutOfData as error:
             raise _past_the_end() from error
         except _UNREADABLE as error:
-            raise RemoteProtocolError(
-                f"Unexpected msgpack code {self._record[0]} encountered.", kind="MessagePackSerializationException"
-            ) from error
+            raise _unexpected(self._record[0]) from error
         if self._left() < length:
             raise _past_the_end()
         return length
@@ -419,14 +417,13 @@ class _Reader:
             raise RemoteProtocolError("Reading array length for 'streamIds' failed.")
         stream_ids = []
         for _ in range(count):
+            start = self._unpacker.tell()
             try:
                 stream_id = self._unpacker.unpack()
             except _UNREADABLE as error:
                 raise _past_the_end() from error
             if stream_id is not None and not isinstance(stream_id, str):
-                raise RemoteProtocolError(
-                    "Unexpected msgpack code encountered in streamIds.", kind="MessagePackSerializationException"
-                )
+                raise _unexpected(self._record[start])
             if not stream_id:
                 raise RemoteProtocolError("Null or empty value in streamIds received.")
             stream_ids.append(stream_id)
@@ -473,6 +470,28 @@ _NAMES = {
 
 def _past_the_end() -> RemoteProtocolError:
     return RemoteProtocolError("Attempted to read past the end of the stream.", kind="EndOfStreamException")
+
+
+def _unexpected(code: int) -> RemoteProtocolError:
+    if code < 0x80:
+        name = "positive fixint"
+    elif code < 0xC0:
+        name = "fixmap" if code < 0x90 else "fixarray" if code < 0xA0 else "fixstr"
+    else:
+        name = "negative fixint" if code >= 0xE0 else _FORMATS[code - 0xC0]
+    return RemoteProtocolError(
+        f"Unexpected msgpack code {code} ({name}) encountered.", kind="MessagePackSerializationException"
+    )
+
+
+_FORMATS = (  # from 0xC0 on
+    *("nil", "(never used)", "false", "true"),
+    *(f"{kind} {bits}" for kind in ("bin", "ext") for bits in (8, 16, 32)),
+    *("float 32", "float 64"),
+    *(f"{kind} {bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)),
+    *(f"fixext {length}" for length in (1, 2, 4, 8, 16)),
+    *("str 8", "str 16", "str 32", "array 16", "array 32", "map 16", "map 32"),
+)
 
 
 def _call(
