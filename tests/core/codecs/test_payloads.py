@@ -646,6 +646,18 @@ def test_what_derives_from_a_built_in_type_is_written_as_that(encoding: Encoding
         assert encoding.written(value) == on_wire(wire)
 
 
+def test_a_type_is_written_the_same_whatever_was_written_before(encoding: Encoding) -> None:
+    class Mixin:
+        pass
+
+    class Both(Mixin, dict[str, timedelta]):
+        pass
+
+    with pytest.raises(TypeError):
+        encoding.written([Mixin()])
+    assert encoding.written([Both(a=SECOND)]) == [{"a": encoding.second}]
+
+
 def test_bytes_may_be_of_any_kind(encoding: Encoding) -> None:
     for value in (b"\0\xff", Blob(b"\0\xff"), bytearray(b"\0\xff"), memoryview(b"\0\xff")):
         assert encoding.written([value]) == ["AP8=" if encoding.is_json else b"\0\xff"]

@@ -40,7 +40,7 @@ _MAX_PLAIN_EXPONENT = 100
 class PayloadFormat(ABC):
     """How one encoding carries payloads, with the naming policy and the hooks that its user has chosen."""
 
-    __slots__ = ("_dec_hook", "_enc_hook", "_wire_name", "_writers")
+    __slots__ = ("_base_writers", "_dec_hook", "_enc_hook", "_wire_name", "_writers")
 
     plain: ClassVar[frozenset[type]]
     """The types that msgspec writes just as .NET does."""
@@ -66,7 +66,7 @@ class PayloadFormat(ABC):
         self._wire_name = renamer(rename)
         self._enc_hook = enc_hook
         self._dec_hook = dec_hook
-        self._writers: dict[type, Callable[[Any], Any]] = {  # subclasses are added as they are met
+        self._base_writers: dict[type, Callable[[Any], Any]] = {  # for what derives from them, too
             str: str.__str__,  # not what a derived class makes of it
             int: int.__int__,
             bytes: bytes,
@@ -81,6 +81,7 @@ class PayloadFormat(ABC):
             dict: self._write_map,
             **self.leaf_writers(),
         }
+        self._writers = self._base_writers.copy()  # other types are added as they are met
 
     # what the encodings do differently
 
@@ -149,8 +150,8 @@ class PayloadFormat(ABC):
         if members is not None:
             return _ObjectWriter(self, kind, members, self._wire_name).write
         for base in kind.__mro__:
-            if base in self._writers:
-                return self._writers[base]
+            if base in self._base_writers:
+                return self._base_writers[base]
         return _untouched if self._enc_hook is None else self._write_by_hook
 
     # reading
