@@ -59,7 +59,6 @@ class _Record(Struct, gc=False):
 
 _decode_record = msgspec.json.Decoder(_Record).decode
 _decode_elements = msgspec.json.Decoder(list[Raw]).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class JsonCodec:
@@ -70,7 +69,7 @@ class JsonCodec:
     makes a value of such a type from what has arrived, or raises ValueError.
     """
 
-    __slots__ = ("_payloads",)
+    __slots__ = ("_encode", "_payloads")
 
     name: Literal["json"] = "json"
     version: Literal[2] = 2
@@ -84,6 +83,7 @@ class JsonCodec:
         dec_hook: Callable[[type, Any], Any] | None = None,
     ) -> None:
         self._payloads = JsonPayloads.of(rename, enc_hook, dec_hook)
+        self._encode = msgspec.json.Encoder(enc_hook=self._payloads.write_custom).encode
 
     def next_record(self, buffer: RecordBuffer, limit: int | None) -> bytes | None:
         """Take one record, up to its 0x1E."""
@@ -109,7 +109,7 @@ class JsonCodec:
     def encode(self, message: HubMessage) -> bytes:
         """Encode one message with its 0x1E, members in the order of SPEC 2.2.3."""
         try:
-            data = _encode(self._prepared(message))
+            data = self._encode(self._prepared(message))
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             raise LocalProtocolError(f"{type(message).__name__} cannot be written as JSON: {error}") from error
         return dotnet_text(data) + RECORD_SEPARATOR
