@@ -117,36 +117,35 @@ class JsonCodec:
     def _prepared(self, message: HubMessage) -> HubMessage:
         """Return the message with its payload as msgspec must be given it, and without what .NET leaves out."""
         write = self._payloads.write
-        match message:
-            case Invocation():
-                return Invocation(
-                    headers=message.headers or None,
-                    invocation_id=message.invocation_id or None,
-                    target=message.target,
-                    arguments=[write(argument) for argument in message.arguments],
-                    stream_ids=message.stream_ids,
-                )
-            case StreamItem():
-                return StreamItem(
-                    headers=message.headers or None,
-                    invocation_id=message.invocation_id,
-                    item=write(message.item),
-                )
-            case Completion():
-                return Completion(
-                    headers=message.headers or None,
-                    invocation_id=message.invocation_id,
-                    error=message.error or None,
-                    result=write(message.result),
-                )
-            case StreamInvocation():
-                return StreamInvocation(
-                    headers=message.headers or None,
-                    invocation_id=message.invocation_id,
-                    target=message.target,
-                    arguments=[write(argument) for argument in message.arguments],
-                    stream_ids=message.stream_ids,
-                )
+        if isinstance(message, StreamItem):
+            headers = message.headers or None
+            item = write(message.item)
+            if item is message.item and headers is message.headers:
+                return message
+            return StreamItem(headers=headers, invocation_id=message.invocation_id, item=item)
+        if isinstance(message, Completion):
+            headers = message.headers or None
+            result = write(message.result)
+            error = message.error or None
+            if result is message.result and error is message.error and headers is message.headers:
+                return message
+            return Completion(headers=headers, invocation_id=message.invocation_id, error=error, result=result)
+        if isinstance(message, Invocation):
+            return Invocation(
+                headers=message.headers or None,
+                invocation_id=message.invocation_id or None,
+                target=message.target,
+                arguments=[write(argument) for argument in message.arguments],
+                stream_ids=message.stream_ids,
+            )
+        if isinstance(message, StreamInvocation):
+            return StreamInvocation(
+                headers=message.headers or None,
+                invocation_id=message.invocation_id,
+                target=message.target,
+                arguments=[write(argument) for argument in message.arguments],
+                stream_ids=message.stream_ids,
+            )
         return message
 
 
