@@ -111,7 +111,10 @@ class PayloadFormat(ABC):
         return [self.write(element) for element in value]
 
     def _write_map(self, value: dict[Any, Any]) -> dict[Any, Any]:
-        return {self.write(key): self.write(member) for key, member in value.items()}
+        return {self._write_key(key): self.write(member) for key, member in value.items()}
+
+    def _write_key(self, key: Any) -> Any:
+        return tuple(map(self._write_key, key)) if isinstance(key, tuple) else self.write(key)
 
     def write_custom(self, value: Any) -> Any:
         """What msgspec's encoder does with values that it does not know."""
