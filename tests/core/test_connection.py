@@ -481,6 +481,161 @@ def test_many_messages_together_may_be_larger_than_the_limit() -> None:
     assert len(feed(conn, ADD * 50)) == 50
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_handshake_size": len(HANDSHAKE) - 1},
+        {"max_handshake_size": len(HANDSHAKE) - 1, "max_message_size": None},
+        {"max_handshake_size": 1000, "max_message_size": len(HANDSHAKE) - 1},
+    ],
+)
+def test_the_smaller_limit_holds_for_a_handshake(settings: dict[str, Any]) -> None:
+    conn = fresh(Role.SERVER, **settings)
+    conn.receive_data(HANDSHAKE, now=0.0)
+    assert isinstance(the_end(conn).error, RemoteProtocolError)
+    assert sent(conn) == [{"error": "Handshake was canceled."}]
+
+
+def test_a_handshake_of_just_its_limit_is_accepted() -> None:
+    assert feed(fresh(Role.SERVER, max_handshake_size=len(HANDSHAKE)), HANDSHAKE) == [OPENED]
+    assert feed(fresh(Role.CLIENT, max_handshake_size=3), b"{}\x1e") == [OPENED]
+
+
+LIMITED: dict[str, Any] = {
+    "max_arguments": 2,
+    "max_headers": 2,
+    "max_header_size": 10,
+    "max_id_length": 4,
+    "max_open_calls": 2,
+    "max_open_streams": 2,
+}
+
+
+def invocation(id_: str | None = None, **more: Any) -> dict[str, Any]:
+    named = {} if id_ is None else {"invocationId": id_}
+    return {"type": 1, **named, "target": "Add", "arguments": [], **more}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        invocation(arguments=[1, 2]),
+        invocation("1234"),
+        invocation("1", streamIds=["1234", "5678"]),
+        invocation(headers={"1": "2345", "6": "789a"}),
+        invocation(headers={"\u00e9": "12345678"}),
+        {"type": 4, "invocationId": "1234", "target": "Add", "arguments": [1, 2], "headers": {"": "1234567890"}},
+    ],
+)
+def test_calls_at_the_limits_are_accepted(message: dict[str, Any]) -> None:
+    conn = server(**LIMITED)
+    (event,) = feed(conn, pack(message))
+    assert isinstance(event, Invocation | StreamInvocation)
+
+
+LONG = "12345"
+WIDE = {"a": "1", "b": "2", "c": "3"}
+BIG = {"\u00e9": "123456789"}
+TOO_LONG = "An id is longer than 4 characters."
+TOO_WIDE = "A message has more than 2 headers."
+TOO_BIG = "The headers of a message are larger than 10B."
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (invocation(LONG), TOO_LONG),
+        (invocation(LONG, arguments=[1, 2, 3]), TOO_LONG),
+        (invocation("1", streamIds=["1", LONG]), TOO_LONG),
+        ({"type": 4, "invocationId": LONG, "target": "Add", "arguments": []}, TOO_LONG),
+        ({"type": 2, "invocationId": LONG, "item": 1}, TOO_LONG),
+        ({"type": 3, "invocationId": LONG}, TOO_LONG),
+        ({"type": 5, "invocationId": LONG}, TOO_LONG),
+        (invocation(headers=WIDE), TOO_WIDE),
+        (invocation(headers=BIG), TOO_BIG),
+        ({"type": 4, "invocationId": "1", "target": "Add", "arguments": [], "headers": WIDE}, TOO_WIDE),
+        ({"type": 2, "invocationId": "1", "item": 1, "headers": WIDE}, TOO_WIDE),
+        ({"type": 3, "invocationId": "1", "headers": BIG}, TOO_BIG),
+        ({"type": 5, "invocationId": "1", "headers": WIDE}, TOO_WIDE),
+    ],
+)
+@BOTH
+def test_ids_and_headers_beyond_the_limits_end_the_connection(role: Role, message: dict[str, Any], text: str) -> None:
+    conn = opened(role, **LIMITED)
+    conn.receive_data(pack(message, invocation()), now=0.0)
+    end = the_end(conn)
+    assert isinstance(end.error, RemoteProtocolError)
+    assert str(end.error) == text
+    assert end.allow_reconnect
+    close = {"type": 7, "error": CLOSED, "allowReconnect": True}
+    assert sent(conn) == ([close] if role is Role.SERVER else [])
+
+
+def test_long_ids_of_items_that_do_not_bind_end_the_connection_too() -> None:
+    class Unbound(Typed):
+        def item_shape(self, stream_id: str) -> Shape:
+            raise HubError("no such stream")
+
+    conn = HubConnection(Role.SERVER, [JsonCodec()], binder=Unbound(), config=HubConfig(**LIMITED), now=0.0)
+    feed(conn, HANDSHAKE)
+    assert feed(conn, pack({"type": 2, "invocationId": "1234", "item": 1})) == []
+    conn.receive_data(pack({"type": 2, "invocationId": LONG, "item": 1}), now=0.0)
+    assert str(the_end(conn).error) == TOO_LONG
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+def test_a_call_with_too_many_arguments_fails_and_the_connection_lives(kind: int) -> None:
+    conn = server(**LIMITED)
+    call = {"type": kind, "invocationId": "1", "target": "Add", "arguments": [1, 2, 3], "streamIds": ["7"]}
+    (failure,) = feed(conn, pack(call))
+    assert isinstance(failure, InvocationBindingFailure)
+    assert (failure.invocation_id, failure.target) == ("1", "Add")
+    assert str(failure.error) == "Invocation provides 3 argument(s) but at most 2 are accepted."
+    assert feed(conn, pack({"type": 2, "invocationId": "7", "item": 1})) == []
+    conn.complete("1", error="too many")
+    assert len(feed(conn, pack(invocation("2")))) == 1
+
+
+@BOTH
+def test_a_call_beyond_the_open_ones_is_answered_with_an_error(role: Role) -> None:
+    conn = opened(role, **LIMITED)
+    stream = {"type": 4, "invocationId": "1", "target": "Add", "arguments": []}
+    assert len(feed(conn, pack(stream, invocation("1"), invocation(), invocation()))) == 4
+    assert feed(conn, pack(invocation("3", streamIds=["9"]), {**stream, "invocationId": "4"})) == []
+    text = "Failed to invoke 'Add': at most 2 calls may be open on a connection."
+    assert sent(conn) == [{"type": 3, "invocationId": id_, "error": text} for id_ in ("3", "4")]
+    assert feed(conn, pack({"type": 2, "invocationId": "9", "item": 1})) == []
+    conn.complete("1")
+    assert len(feed(conn, pack(invocation("3")))) == 1
+    assert len(sent(conn)) == 1
+
+
+def test_a_call_that_does_not_bind_is_an_open_call_too() -> None:
+    conn = HubConnection(Role.SERVER, [JsonCodec()], binder=Typed(), config=HubConfig(max_open_calls=1), now=0.0)
+    feed(conn, HANDSHAKE)
+    assert len(feed(conn, pack(invocation("1")))) == 1
+    assert feed(conn, pack(invocation("2"))) == []
+    assert sent(conn)[1:] == [
+        {
+            "type": 3,
+            "invocationId": "2",
+            "error": "Failed to invoke 'Add': at most 1 calls may be open on a connection.",
+        }
+    ]
+
+
+def test_a_call_that_announces_too_many_uploads_is_answered_with_an_error() -> None:
+    conn = server(**LIMITED)
+    assert feed(conn, pack(invocation("1", streamIds=["7", "8", "9"]))) == []
+    text = "Failed to invoke 'Add': at most 2 streams may be open on a connection."
+    assert sent(conn) == [{"type": 3, "invocationId": "1", "error": text}]
+    assert len(feed(conn, pack(invocation("1", streamIds=["7"]), invocation(streamIds=["8"])))) == 2
+    assert feed(conn, pack(invocation(streamIds=["9"]), {"type": 2, "invocationId": "9", "item": 1})) == []
+    assert conn.data_to_send(now=0.0) == b""
+    feed(conn, pack({"type": 3, "invocationId": "7"}))
+    assert len(feed(conn, pack(invocation("2", streamIds=["9"]), {"type": 2, "invocationId": "9", "item": 1}))) == 2
+
+
 CLOSED = "Connection closed with an error."
 
 
