@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from .._binding import Binder, Shape
 from .._errors import HubError, LocalProtocolError, RemoteProtocolError
@@ -27,14 +26,15 @@ from .._messages import (
     StreamItem,
 )
 from ._json_payloads import JsonPayloads
-from ._json_text import check_text, dotnet_text, read_members
+from ._json_reader import JsonReader, MalformedJson
+from ._json_text import dotnet_text, is_plain
 from ._names import decoder_for
 from ._naming import Rename
 
 __all__ = ["JsonCodec"]
 
 _BRACKET = ord("[")
-_INT32 = range(-(2**31), 2**31)
+_ARGUMENTS = b'"arguments"'
 _BINDING_ERROR = (
     "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
     "being invoked."
@@ -44,7 +44,7 @@ _BINDING_ERROR = (
 class _Record(Struct, gc=False):
     """Every member of every message: types are checked even where a message has no use for the member."""
 
-    type: int | UnsetType = UNSET
+    type: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | UnsetType = UNSET
     invocationId: str | UnsetType = UNSET  # noqa: N815 - the wire's name
     target: str | UnsetType = UNSET
     arguments: Raw | UnsetType = UNSET
@@ -54,7 +54,7 @@ class _Record(Struct, gc=False):
     error: str | UnsetType = UNSET
     headers: dict[str, str] | UnsetType = UNSET
     allowReconnect: bool | UnsetType = UNSET  # noqa: N815
-    sequenceId: int | UnsetType | None = UNSET  # noqa: N815
+    sequenceId: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | UnsetType | None = UNSET  # noqa: N815
 
 
 _decode_record = msgspec.json.Decoder(_Record).decode
@@ -91,19 +91,20 @@ class JsonCodec:
 
     def decode(self, record: bytes, binder: Binder, max_depth: int) -> HubMessage | None:
         """Decode one record (SPEC 2.2.1, 2.2.2)."""
+        suspect = (  # `find` is quicker than `in`
+            not record.isascii() or record.find(b"\\u") >= 0 or record.count(b"[") + record.count(b"{") > max_depth
+        )
+        if suspect and not is_plain(record, max_depth):
+            return _decode_in_order(record, binder, max_depth)
         try:
-            if b"\\u" in record or not record.isascii() or record.count(b"[") + record.count(b"{") > max_depth:
-                record = check_text(record, max_depth)
             fields = _decode_record(record)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            _explain(record)
-        if fields.arguments is not UNSET and memoryview(fields.arguments)[0] != _BRACKET:
-            _explain(record)
+        except (msgspec.DecodeError, RecursionError):
+            return _decode_in_order(record, binder, max_depth)
+        if fields.arguments is not UNSET and not _are_one_array(fields.arguments, record):
+            return _decode_in_order(record, binder, max_depth)
         decode = _DECODERS.get(fields.type)  # type: ignore[arg-type]  # UNSET is no key
         if decode is None:
-            if fields.type is UNSET or fields.type not in _INT32:
-                _explain(record)
-            return None
+            return _unknown(fields)
         return decode(fields, record, binder)
 
     def encode(self, message: HubMessage) -> bytes:
@@ -149,68 +150,144 @@ class JsonCodec:
         return message
 
 
-def _explain(record: bytes) -> NoReturn:
-    """Raise the reference's words for a record that is no message."""
-    members = read_members(record)
-    for name, value in members.items():
-        kind = _MEMBER_KINDS.get(name)
-        if kind is not None:
-            kind(name, bytes(value))
-    raise RemoteProtocolError("Missing required property 'type'.")
+def _are_one_array(arguments: Raw, record: bytes) -> bool:
+    """Whether the arguments are an array, and the only ones in their record: of several, msgspec checks the last."""
+    if memoryview(arguments)[0] != _BRACKET:
+        return False
+    found = record.count(_ARGUMENTS)
+    return found == 1 or found == bytes(arguments).count(_ARGUMENTS) + 1
 
 
-def _expect_string(name: str, value: bytes) -> None:
-    if value[:1] != b'"':
-        raise RemoteProtocolError(f"Expected '{name}' to be of type String.")
+def _unknown(fields: _Record) -> HubMessage | None:
+    """Ignore a message of a type that nobody knows."""
+    if fields.type is UNSET:
+        raise _required("type")
+    return None
 
 
-def _expect_array(name: str, value: bytes) -> None:
-    if value[:1] != b"[":
-        raise RemoteProtocolError(f"Expected '{name}' to be of type Array.")
+def _decode_in_order(record: bytes, binder: Binder, max_depth: int) -> HubMessage | None:
+    """Decode a record as the reference does, member by member up to the first mistake.
+
+    What comes behind the object does not matter, nor what is in a member that nobody knows. An item that is no JSON is
+    a failure of its stream only, where the record has told its stream by then.
+    """
+    fields = _Record()
+    try:
+        failure = _read_members(JsonReader(record, max_depth), fields, binder)
+    except MalformedJson as error:
+        raise RemoteProtocolError(str(error)) from error
+    if isinstance(failure, StreamBindingFailure):
+        return failure
+    if failure is not None and fields.target and (fields.type == 1 or fields.type == 4):
+        return InvocationBindingFailure(invocation_id=fields.invocationId or None, target=fields.target, error=failure)
+    decode = _DECODERS.get(fields.type)  # type: ignore[arg-type]  # UNSET is no key
+    return _unknown(fields) if decode is None else decode(fields, record, binder)
 
 
-def _expect_number(name: str, value: bytes) -> None:
-    if name == "sequenceId" and value == b"null":
-        return
-    if value[:1] not in b"-0123456789":
-        raise RemoteProtocolError(f"Expected '{name}' to be of type Number.")
-    limit = 2**63 if name == "sequenceId" else 2**31
-    if not re.fullmatch(rb"-?[0-9]+", value) or not -limit <= int(value[:32]) < limit:
-        raise RemoteProtocolError(f"The value of '{name}' is not an integer in range.", kind="FormatException")
+def _read_members(reader: JsonReader, fields: _Record, binder: Binder) -> StreamBindingFailure | Exception | None:
+    """Fill in the fields. Return why any of the arguments do not bind: the reference binds them each time they come."""
+    failure: Exception | None = None
+    early: Raw | None = None  # arguments whose target was not known yet
+    reader.read_object()
+    while (name := reader.read_name()) is not None:
+        if name == "item":
+            reader.read()
+            try:
+                fields.item = Raw(reader.value())
+            except MalformedJson as error:
+                if not fields.invocationId:
+                    raise
+                wrong = RemoteProtocolError(str(error), kind="JsonException")
+                return StreamBindingFailure(invocation_id=fields.invocationId, error=wrong)
+        elif name == "arguments":
+            fields.arguments = _read_arguments(reader)
+            if fields.target:
+                failure = _decode_call(fields, binder)[1] or failure
+            else:
+                early = fields.arguments
+        elif name in _MEMBERS:
+            _MEMBERS[name](reader, fields)
+        else:
+            reader.read()
+            reader.skip()
+    if early is not None and fields.target:
+        last, fields.arguments = fields.arguments, early
+        failure = _decode_call(fields, binder)[1] or failure
+        fields.arguments = last
+    return failure
 
 
-def _expect_bool(name: str, value: bytes) -> None:
-    if value not in (b"true", b"false"):
-        raise RemoteProtocolError(f"Expected '{name}' to be true or false.")
+def _read_arguments(reader: JsonReader) -> Raw:
+    if reader.read() != "StartArray":
+        raise RemoteProtocolError("Expected 'arguments' to be of type Array.")
+    return Raw(reader.value())
 
 
-def _expect_string_array(name: str, value: bytes) -> None:
-    _expect_array(name, value)
-    for element in _decode_elements(value):
-        if bytes(element) == b"null":
-            raise RemoteProtocolError(f"Null value for '{name}' is not valid.")
-        if bytes(element)[:1] != b'"':
-            raise RemoteProtocolError("Error reading JSON.")
+def _read_type(reader: JsonReader, fields: _Record) -> None:
+    number = reader.read_integer("type", 32)
+    if number is None:
+        raise RemoteProtocolError("Expected 'type' to be of type Number.")
+    fields.type = number
 
 
-def _expect_headers(name: str, value: bytes) -> None:
-    if value[:1] != b"{":
-        raise RemoteProtocolError(f"Expected '{name}' to be of type StartObject.")
-    for key, header in read_members(value).items():
-        if bytes(header)[:1] != b'"':
-            raise RemoteProtocolError(f"Expected header '{key}' to be of type String.")
+def _read_invocation_id(reader: JsonReader, fields: _Record) -> None:
+    fields.invocationId = reader.read_string("invocationId")
 
 
-_MEMBER_KINDS = {
-    "type": _expect_number,
-    "invocationId": _expect_string,
-    "target": _expect_string,
-    "error": _expect_string,
-    "arguments": _expect_array,
-    "streamIds": _expect_string_array,
-    "headers": _expect_headers,
-    "allowReconnect": _expect_bool,
-    "sequenceId": _expect_number,
+def _read_target(reader: JsonReader, fields: _Record) -> None:
+    fields.target = reader.read_string("target")
+
+
+def _read_stream_ids(reader: JsonReader, fields: _Record) -> None:
+    if reader.read() != "StartArray":
+        raise RemoteProtocolError("Expected 'streamIds' to be of type Array.")
+    stream_ids: list[str] = []
+    while (kind := reader.read()) != "EndArray":
+        if kind == "Null":
+            raise RemoteProtocolError("Null value for 'streamIds' is not valid.")
+        stream_ids.append(reader.text())
+    fields.streamIds = tuple(stream_ids)
+
+
+def _read_result(reader: JsonReader, fields: _Record) -> None:
+    reader.read()
+    fields.result = Raw(reader.value())
+
+
+def _read_error(reader: JsonReader, fields: _Record) -> None:
+    fields.error = reader.read_string("error")
+
+
+def _read_headers(reader: JsonReader, fields: _Record) -> None:
+    if reader.read() != "StartObject":
+        raise RemoteProtocolError("Expected 'headers' to be of type StartObject.")
+    headers: dict[str, str] = {}
+    while reader.read() != "EndObject":
+        name = reader.text()
+        if reader.read() != "String":
+            raise RemoteProtocolError(f"Expected header '{name}' to be of type String.")
+        headers[name] = reader.text()
+    fields.headers = headers
+
+
+def _read_allow_reconnect(reader: JsonReader, fields: _Record) -> None:
+    fields.allowReconnect = reader.read_boolean("allowReconnect")
+
+
+def _read_sequence_id(reader: JsonReader, fields: _Record) -> None:
+    fields.sequenceId = reader.read_integer("sequenceId", 64)
+
+
+_MEMBERS: dict[str, Callable[[JsonReader, _Record], None]] = {
+    "type": _read_type,
+    "invocationId": _read_invocation_id,
+    "target": _read_target,
+    "streamIds": _read_stream_ids,
+    "result": _read_result,
+    "error": _read_error,
+    "headers": _read_headers,
+    "allowReconnect": _read_allow_reconnect,
+    "sequenceId": _read_sequence_id,
 }
 
 
@@ -239,7 +316,10 @@ def _decode_arguments(raw: Raw, shape: Shape) -> Any:
     try:
         return _decode_payload(raw, shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        elements = _decode_elements(raw)
+        try:
+            elements = _decode_elements(raw)
+        except (msgspec.DecodeError, RecursionError):  # half a surrogate pair: JSON for the reference, no text
+            raise RemoteProtocolError(_BINDING_ERROR) from error
         types = shape.type.__args__ if shape.length is not None else ()
         for element, expected in zip(elements, types, strict=False):
             try:
@@ -283,6 +363,8 @@ def _invocation(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
 
 
 def _stream_invocation(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+    if fields.target == "" or (fields.target is not UNSET and fields.arguments is UNSET):
+        _id(fields)  # is looked for before either of these
     message = _invocation(fields, record, binder)
     if isinstance(message, InvocationBindingFailure):
         return message
@@ -347,20 +429,18 @@ def _close(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
     )
 
 
-def _sequence_id(fields: _Record, record: bytes) -> int:
+def _sequence_id(fields: _Record) -> int:
     if not isinstance(fields.sequenceId, int):
         raise _required("sequenceId")
-    if not -(2**63) <= fields.sequenceId < 2**63:
-        _explain(record)
     return fields.sequenceId
 
 
 def _ack(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
-    return Ack(sequence_id=_sequence_id(fields, record))
+    return Ack(sequence_id=_sequence_id(fields))
 
 
 def _sequence(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
-    return SequenceMessage(sequence_id=_sequence_id(fields, record))
+    return SequenceMessage(sequence_id=_sequence_id(fields))
 
 
 _DECODERS = {
