@@ -645,7 +645,10 @@ CLOSED = "Connection closed with an error."
         (b"hello\x1e", "InvalidDataException: Error reading JSON."),
         (b"\x1e", "InvalidDataException: Error reading JSON."),
         (b'{"type":1,"target":"Add"}\x1e', "InvalidDataException: Missing required property 'arguments'."),
-        (b'{"type":2.5}\x1e', "FormatException: The value of 'type' is not an integer in range."),
+        (
+            b'{"type":2.5}\x1e',
+            "FormatException: Either the JSON value is not in a supported format, or is out of bounds for an Int32.",
+        ),
     ],
 )
 @pytest.mark.parametrize("detailed", [False, True])

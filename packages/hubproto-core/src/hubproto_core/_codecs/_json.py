@@ -175,7 +175,7 @@ def _decode_in_order(record: bytes, binder: Binder, max_depth: int) -> HubMessag
     try:
         failure = _read_members(JsonReader(record, max_depth), fields, binder)
     except MalformedJson as error:
-        raise RemoteProtocolError(str(error)) from error
+        raise RemoteProtocolError("Error reading JSON.") from error
     if isinstance(failure, StreamBindingFailure):
         return failure
     if failure is not None and fields.target and (fields.type == 1 or fields.type == 4):
@@ -197,7 +197,8 @@ def _read_members(reader: JsonReader, fields: _Record, binder: Binder) -> Stream
             except MalformedJson as error:
                 if not fields.invocationId:
                     raise
-                wrong = RemoteProtocolError(str(error), kind="JsonException")
+                wrong = RemoteProtocolError("Error reading JSON.", kind="JsonException")
+                wrong.__cause__ = error
                 return StreamBindingFailure(invocation_id=fields.invocationId, error=wrong)
         elif name == "arguments":
             fields.arguments = _read_arguments(reader)

@@ -32,11 +32,8 @@ _INTEGER = re.compile(rb"-?[0-9]{1,20}")
 _decode_string = msgspec.json.Decoder(str).decode
 
 
-class MalformedJson(RemoteProtocolError):
-    """The text is no JSON, or is nested too deep."""
-
-    def __init__(self) -> None:
-        super().__init__("Error reading JSON.", kind="JsonReaderException")
+class MalformedJson(ValueError):
+    """The text is no JSON, or is nested too deep. What the reference makes of that depends on what is read."""
 
 
 class JsonReader:

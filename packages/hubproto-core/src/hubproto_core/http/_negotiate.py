@@ -106,7 +106,7 @@ def parse_response(body: bytes, url: str) -> NegotiateResponse:
 
 
 def decode_response(body: bytes) -> NegotiateResponse:
-    """Return what a server answers. Raises `RemoteProtocolError`, in the reference's words, for what is no answer."""
+    """Return what a server answers. Raises `MalformedJson`, or `RemoteProtocolError` with the reference's words."""
     reader = JsonReader(body, _MAX_DEPTH)
     strings: dict[str, str] = {}
     version = 0

@@ -27,8 +27,8 @@ def encode_event(payload: bytes) -> bytes:
 class EventReader:
     """Takes a stream of events apart, as tolerant as browsers are: any line end, comments, fields of any name.
 
-    `limit` is how many bytes the data of one event may have, and any one line; None is no limit. What is kept of a
-    stream is never more than that and what `feed` was given last.
+    `limit` is how many bytes any line may have, and the data of any event; None is no limit. Nothing more is kept of a
+    stream than one event and one line that are not complete.
     """
 
     __slots__ = ("_after_cr", "_at_start", "_buffer", "_limit", "_lines", "_scanned", "_size")
