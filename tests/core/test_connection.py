@@ -1689,3 +1689,141 @@ def test_client_and_server_agree(arguments: list[Any], items: list[Any], size: i
         [ConnectionClosed()],
         [Completion(invocation_id=question, error="no"), ConnectionClosed()],
     )
+
+
+class Link:
+    """A client and a server with stateful reconnect, whose transport is cut every now and then."""
+
+    def __init__(self, limit: int) -> None:
+        config = HubConfig(replay_buffer=limit, keep_alive_interval=3.0, resume_window=1e9, silence_timeout=1e9)
+        self.now = 0.0
+        self.ends = [HubConnection(role, [JsonCodec()], config=config, stateful=True, now=0.0) for role in Role]
+        self.on_their_way = [b"", b""]  # to each end
+        self.said: list[list[int]] = [[], []]
+        self.heard: list[list[int]] = [[], []]
+
+    def say(self, end: int) -> None:
+        self.said[end].append(len(self.said[end]))
+        self.ends[end].send(str(self.said[end][-1]))
+
+    def move(self, size: int) -> None:
+        """Both ends write, and at most *size* bytes arrive at each."""
+        for end, conn in enumerate(self.ends):
+            self.on_their_way[1 - end] += conn.data_to_send(now=self.now)
+        for end, conn in enumerate(self.ends):
+            data, self.on_their_way[end] = self.on_their_way[end][:size], self.on_their_way[end][size:]
+            for event in feed(conn, data, self.now):
+                if not isinstance(event, HandshakeCompleted):
+                    assert isinstance(event, Invocation)
+                    self.heard[end].append(int(event.target))
+
+    def cut(self, noticed: tuple[bool, bool]) -> None:
+        """What is on its way is lost; each end may have noticed before there is a new transport."""
+        self.on_their_way = [b"", b""]
+        for conn, notices in zip(self.ends, noticed, strict=True):
+            if notices:
+                conn.receive_eof(LOST, now=self.now)
+
+    def resume(self) -> None:
+        for conn in self.ends:
+            conn.resume()
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for conn in self.ends:
+            conn.handle_timeout(now=self.now)
+
+
+acts = st.one_of(
+    st.tuples(st.just("say"), st.integers(0, 1)),
+    st.tuples(st.just("move"), st.integers(0, 200)),
+    st.tuples(st.just("wait"), st.sampled_from([0.3, 1.0, 4.0])),
+    st.tuples(st.just("cut"), st.tuples(st.booleans(), st.booleans())),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(acts, max_size=60), st.sampled_from([1, 100, 100_000]), st.booleans())
+def test_two_ends_of_a_link_that_is_cut_lose_nothing_and_hear_nothing_twice(
+    acts: list[tuple[str, Any]], limit: int, at_once: bool
+) -> None:
+    link = Link(limit)
+    for _ in range(4):
+        link.move(1000)
+    assert all(conn.stateful for conn in link.ends)
+    lost = False
+    for act, argument in acts:
+        if act == "cut":
+            link.cut(argument)
+            lost = True
+            if at_once:
+                link.resume()
+                lost = False
+        elif act == "move":
+            if lost:
+                link.resume()
+                lost = False
+            link.move(argument)
+        else:
+            getattr(link, act)(argument)
+    if lost:
+        link.resume()
+    for _ in range(4 * sum(map(len, link.said)) + 4):
+        link.move(1_000_000)
+        link.wait(1.0)
+    assert all(conn.is_open for conn in link.ends)
+    assert link.heard == [link.said[1], link.said[0]]
+    assert not any(conn.waits_for_ack for conn in link.ends)
+
+
+deeds = st.one_of(
+    st.tuples(st.just("hear"), st.binary(max_size=3)),
+    st.tuples(st.just("hear"), st.integers(0, len(CONVERSATION)).map(lambda stop: CONVERSATION[stop : stop + 60])),
+    st.tuples(
+        st.just("hear"),
+        st.builds(
+            lambda kind, number: pack({"type": kind, "sequenceId": number}), st.sampled_from([8, 9]), st.integers(-1, 5)
+        ),
+    ),
+    st.tuples(st.sampled_from(["end", "cut", "resume", "send", "take"]), st.just(b"")),
+    st.tuples(st.just("close"), st.just(b"")),
+    st.tuples(st.just("wait"), st.just(b"")),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(deeds, max_size=30), st.sampled_from(Role), st.sampled_from([1, 100_000]))
+def test_a_stateful_connection_never_raises_because_of_its_peer_and_ends_once(
+    deeds: list[tuple[str, bytes]], role: Role, limit: int
+) -> None:
+    conn = stateful(role, replay_buffer=limit)
+    now = 0.0
+    taken: list[Event] = []
+    for deed, data in deeds:
+        match deed:
+            case "hear":
+                conn.receive_data(data, now=now)
+            case "end":
+                conn.receive_eof(now=now)
+            case "cut":
+                conn.receive_eof(LOST, now=now)
+            case "resume" if conn.stateful:
+                conn.resume()
+            case "send" if conn.is_open:
+                conn.send("x")
+            case "take":
+                taken += events(conn, now)
+            case "close":
+                conn.close()
+            case "wait":
+                now += 8.0
+                conn.handle_timeout(now=now)
+        data = conn.data_to_send(now=now)
+        assert not (conn.is_lost and data)
+        assert not data or data.endswith(b"\x1e")
+    conn.close()
+    taken += events(conn, now)
+    assert [isinstance(event, ConnectionClosed) for event in taken] == [False] * (len(taken) - 1) + [True]
+    assert conn.next_timeout() is None
+    conn.data_to_send(now=now)
+    assert conn.unsent == 0

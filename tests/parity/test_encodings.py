@@ -139,7 +139,7 @@ async def test_what_does_not_fit_is_refused_and_the_connection_lives_on(rt: Runt
         for wrong in ("text", 5, {}, {"orderId": 1}):
             with pytest.raises(HubError, match=r"^Failed to invoke 'Reorder' due to an error on the server\.$"):
                 await client.invoke("Reorder", wrong)
-        for unspeakable in (object(), 2**64, [{1: object}]):
+        for unspeakable in (object(), [{"a": object}], {1j: 1}):
             with pytest.raises(LocalProtocolError, match="Invocation cannot be written as"):
                 await client.invoke("Echo", unspeakable)
         with pytest.raises(HubError, match="Error trying to deserialize result to Order"):

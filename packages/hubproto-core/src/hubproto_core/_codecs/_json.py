@@ -28,7 +28,6 @@ from .._messages import (
 from ._json_payloads import JsonPayloads
 from ._json_reader import JsonReader, MalformedJson
 from ._json_text import dotnet_text, is_plain
-from ._names import decoder_for
 from ._naming import Rename
 
 __all__ = ["JsonCodec"]
@@ -95,17 +94,17 @@ class JsonCodec:
             not record.isascii() or record.find(b"\\u") >= 0 or record.count(b"[") + record.count(b"{") > max_depth
         )
         if suspect and not is_plain(record, max_depth):
-            return _decode_in_order(record, binder, max_depth)
+            return _decode_in_order(record, self._payloads, binder, max_depth)
         try:
             fields = _decode_record(record)
         except (msgspec.DecodeError, RecursionError):
-            return _decode_in_order(record, binder, max_depth)
+            return _decode_in_order(record, self._payloads, binder, max_depth)
         if fields.arguments is not UNSET and not _are_one_array(fields.arguments, record):
-            return _decode_in_order(record, binder, max_depth)
+            return _decode_in_order(record, self._payloads, binder, max_depth)
         decode = _DECODERS.get(fields.type)  # type: ignore[arg-type]  # UNSET is no key
         if decode is None:
             return _unknown(fields)
-        return decode(fields, record, binder)
+        return decode(fields, self._payloads, binder)
 
     def encode(self, message: HubMessage) -> bytes:
         """Encode one message with its 0x1E, members in the order of SPEC 2.2.3."""
@@ -165,7 +164,7 @@ def _unknown(fields: _Record) -> HubMessage | None:
     return None
 
 
-def _decode_in_order(record: bytes, binder: Binder, max_depth: int) -> HubMessage | None:
+def _decode_in_order(record: bytes, payloads: JsonPayloads, binder: Binder, max_depth: int) -> HubMessage | None:
     """Decode a record as the reference does, member by member up to the first mistake.
 
     What comes behind the object does not matter, nor what is in a member that nobody knows. An item that is no JSON is
@@ -173,7 +172,7 @@ def _decode_in_order(record: bytes, binder: Binder, max_depth: int) -> HubMessag
     """
     fields = _Record()
     try:
-        failure = _read_members(JsonReader(record, max_depth), fields, binder)
+        failure = _read_members(JsonReader(record, max_depth), fields, payloads, binder)
     except MalformedJson as error:
         raise RemoteProtocolError("Error reading JSON.") from error
     if isinstance(failure, StreamBindingFailure):
@@ -181,10 +180,12 @@ def _decode_in_order(record: bytes, binder: Binder, max_depth: int) -> HubMessag
     if failure is not None and fields.target and (fields.type == 1 or fields.type == 4):
         return InvocationBindingFailure(invocation_id=fields.invocationId or None, target=fields.target, error=failure)
     decode = _DECODERS.get(fields.type)  # type: ignore[arg-type]  # UNSET is no key
-    return _unknown(fields) if decode is None else decode(fields, record, binder)
+    return _unknown(fields) if decode is None else decode(fields, payloads, binder)
 
 
-def _read_members(reader: JsonReader, fields: _Record, binder: Binder) -> StreamBindingFailure | Exception | None:
+def _read_members(
+    reader: JsonReader, fields: _Record, payloads: JsonPayloads, binder: Binder
+) -> StreamBindingFailure | Exception | None:
     """Fill in the fields. Return why any of the arguments do not bind: the reference binds them each time they come."""
     failure: Exception | None = None
     early: Raw | None = None  # arguments whose target was not known yet
@@ -203,7 +204,7 @@ def _read_members(reader: JsonReader, fields: _Record, binder: Binder) -> Stream
         elif name == "arguments":
             fields.arguments = _read_arguments(reader)
             if fields.target:
-                failure = _decode_call(fields, binder)[1] or failure
+                failure = _decode_call(fields, payloads, binder)[1] or failure
             else:
                 early = fields.arguments
         elif name in _MEMBERS:
@@ -213,7 +214,7 @@ def _read_members(reader: JsonReader, fields: _Record, binder: Binder) -> Stream
             reader.skip()
     if early is not None and fields.target:
         last, fields.arguments = fields.arguments, early
-        failure = _decode_call(fields, binder)[1] or failure
+        failure = _decode_call(fields, payloads, binder)[1] or failure
         fields.arguments = last
     return failure
 
@@ -306,17 +307,18 @@ def _id(fields: _Record) -> str:
     return fields.invocationId
 
 
-def _decode_payload(raw: Raw, shape: Shape) -> Any:
-    decoder = shape.decoders.get("json")
+def _decode_payload(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
+    """Raises an exception of whatever kind for what does not fit, as `PayloadFormat.decoder` says."""
+    decoder = shape.decoders.get(payloads)
     if decoder is None:
-        decoder = shape.decoders["json"] = decoder_for(shape.type)
+        decoder = shape.decoders[payloads] = payloads.decoder(shape.type)
     return decoder(raw)
 
 
-def _decode_arguments(raw: Raw, shape: Shape) -> Any:
+def _decode_arguments(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
     try:
-        return _decode_payload(raw, shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        return _decode_payload(raw, shape, payloads)
+    except Exception as error:
         try:
             elements = _decode_elements(raw)
         except (msgspec.DecodeError, RecursionError):  # half a surrogate pair: JSON for the reference, no text
@@ -324,8 +326,8 @@ def _decode_arguments(raw: Raw, shape: Shape) -> Any:
         types = shape.type.__args__ if shape.length is not None else ()
         for element, expected in zip(elements, types, strict=False):
             try:
-                msgspec.json.decode(element, type=expected)
-            except (ValueError, RecursionError):
+                _decode_payload(element, Shape.of(expected), payloads)
+            except Exception:
                 break  # a wrong type is reported before a wrong count
         else:
             if len(elements) != shape.length and shape.length is not None:
@@ -335,21 +337,21 @@ def _decode_arguments(raw: Raw, shape: Shape) -> Any:
         raise RemoteProtocolError(_BINDING_ERROR) from error
 
 
-def _decode_call(fields: _Record, binder: Binder) -> tuple[Any, Exception | None]:
+def _decode_call(fields: _Record, payloads: JsonPayloads, binder: Binder) -> tuple[Any, Exception | None]:
     """Return the bound arguments, or the reason why they do not bind."""
     if not fields.target:
         raise _required("target")
     if fields.arguments is UNSET:
         raise _required("arguments")
     try:
-        return _decode_arguments(fields.arguments, binder.arguments_shape(fields.target)), None
+        return _decode_arguments(fields.arguments, binder.arguments_shape(fields.target), payloads), None
     except (HubError, RemoteProtocolError) as error:
         return (), error
 
 
-def _invocation(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _invocation(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     invocation_id = fields.invocationId or None
-    arguments, error = _decode_call(fields, binder)
+    arguments, error = _decode_call(fields, payloads, binder)
     target: str = fields.target  # type: ignore[assignment]  # checked by _decode_call
     if error is not None:
         return InvocationBindingFailure(invocation_id=invocation_id, target=target, error=error)
@@ -363,10 +365,10 @@ def _invocation(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
     )
 
 
-def _stream_invocation(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _stream_invocation(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     if fields.target == "" or (fields.target is not UNSET and fields.arguments is UNSET):
         _id(fields)  # is looked for before either of these
-    message = _invocation(fields, record, binder)
+    message = _invocation(fields, payloads, binder)
     if isinstance(message, InvocationBindingFailure):
         return message
     assert isinstance(message, Invocation)
@@ -379,21 +381,21 @@ def _stream_invocation(fields: _Record, record: bytes, binder: Binder) -> HubMes
     )
 
 
-def _stream_item(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _stream_item(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     invocation_id = _id(fields)
     if fields.item is UNSET:
         raise _required("item")
     try:
-        item = _decode_payload(fields.item, binder.item_shape(invocation_id))
+        item = _decode_payload(fields.item, binder.item_shape(invocation_id), payloads)
     except HubError as error:
         return StreamBindingFailure(invocation_id=invocation_id, error=error)
-    except (ValueError, RecursionError) as error:
+    except Exception as error:
         wrong = RemoteProtocolError(str(error), kind="JsonException")
         return StreamBindingFailure(invocation_id=invocation_id, error=wrong)
     return StreamItem(headers=_headers(fields), invocation_id=invocation_id, item=item)
 
 
-def _completion(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _completion(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     invocation_id = _id(fields)
     error = None if fields.error is UNSET else fields.error
     result: Any = UNSET
@@ -405,25 +407,25 @@ def _completion(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
         except HubError:
             return Completion(headers=_headers(fields), invocation_id=invocation_id, result=None)
         try:
-            result = _decode_payload(fields.result, shape)
-        except (ValueError, RecursionError) as wrong:
+            result = _decode_payload(fields.result, shape, payloads)
+        except Exception as wrong:
             type_name = getattr(shape.type, "__name__", str(shape.type))
             error = f"Error trying to deserialize result to {type_name}. {wrong}"
     return Completion(headers=_headers(fields), invocation_id=invocation_id, error=error, result=result)
 
 
-def _cancel(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _cancel(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     return CancelInvocation(headers=_headers(fields), invocation_id=_id(fields))
 
 
 _PING = Ping()
 
 
-def _ping(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _ping(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     return _PING
 
 
-def _close(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _close(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     return Close(
         error=None if fields.error is UNSET else fields.error,
         allow_reconnect=fields.allowReconnect is True,
@@ -436,11 +438,11 @@ def _sequence_id(fields: _Record) -> int:
     return fields.sequenceId
 
 
-def _ack(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _ack(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     return Ack(sequence_id=_sequence_id(fields))
 
 
-def _sequence(fields: _Record, record: bytes, binder: Binder) -> HubMessage:
+def _sequence(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubMessage:
     return SequenceMessage(sequence_id=_sequence_id(fields))
 
 
