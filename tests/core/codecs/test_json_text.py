@@ -42,6 +42,10 @@ def test_many_values_side_by_side_are_not_deep() -> None:
     assert is_plain(b"[" + b"{},[]," * 100 + b"0]", 5)
 
 
+def test_brackets_in_strings_are_no_depth() -> None:
+    assert is_plain(b'["[[[[[[\\"{{{{"]', 5)
+
+
 @pytest.mark.parametrize("text", [b'"\xff"', b'{"a":"\xc3"}'])
 def test_plain_text_is_utf8(text: bytes) -> None:
     assert not is_plain(text, 64)
