@@ -1004,12 +1004,14 @@ def test_nothing_fails_while_the_transport_is_lost() -> None:
 
 def test_everything_ends_when_nobody_resumes() -> None:
     client = resumable(resume_window=3.0)
+    assert client.session.stateful
     client.say(invoke("Slow", 1), upload("4", id="3"))
     (items,) = client.shell.find("Upload").incoming
     client.session.receive_eof(CUT, now=1.0)
     assert client.session.next_timeout() == 4.0
     client.session.handle_timeout(now=4.0)
     client.shell.cancel_asked()
+    client.session.push(b"too late\x1e")
     assert client.session.finished
     assert isinstance(client.session.error, TransportError)
     assert client.hear(4.0) == []
