@@ -32,7 +32,7 @@ from hubproto_core import (
     StreamItem,
     TransportError,
 )
-from tests.kit.wire import HANDSHAKE, pack, pieces, unpack
+from tests.kit.wire import HANDSHAKE, HANDSHAKE_2, pack, pieces, unpack
 
 OPENED = HandshakeCompleted(protocol="json", version=1)
 PING = pack({"type": 6})
@@ -481,6 +481,161 @@ def test_many_messages_together_may_be_larger_than_the_limit() -> None:
     assert len(feed(conn, ADD * 50)) == 50
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_handshake_size": len(HANDSHAKE) - 1},
+        {"max_handshake_size": len(HANDSHAKE) - 1, "max_message_size": None},
+        {"max_handshake_size": 1000, "max_message_size": len(HANDSHAKE) - 1},
+    ],
+)
+def test_the_smaller_limit_holds_for_a_handshake(settings: dict[str, Any]) -> None:
+    conn = fresh(Role.SERVER, **settings)
+    conn.receive_data(HANDSHAKE, now=0.0)
+    assert isinstance(the_end(conn).error, RemoteProtocolError)
+    assert sent(conn) == [{"error": "Handshake was canceled."}]
+
+
+def test_a_handshake_of_just_its_limit_is_accepted() -> None:
+    assert feed(fresh(Role.SERVER, max_handshake_size=len(HANDSHAKE)), HANDSHAKE) == [OPENED]
+    assert feed(fresh(Role.CLIENT, max_handshake_size=3), b"{}\x1e") == [OPENED]
+
+
+LIMITED: dict[str, Any] = {
+    "max_arguments": 2,
+    "max_headers": 2,
+    "max_header_size": 10,
+    "max_id_length": 4,
+    "max_open_calls": 2,
+    "max_open_streams": 2,
+}
+
+
+def invocation(id_: str | None = None, **more: Any) -> dict[str, Any]:
+    named = {} if id_ is None else {"invocationId": id_}
+    return {"type": 1, **named, "target": "Add", "arguments": [], **more}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        invocation(arguments=[1, 2]),
+        invocation("1234"),
+        invocation("1", streamIds=["1234", "5678"]),
+        invocation(headers={"1": "2345", "6": "789a"}),
+        invocation(headers={"\u00e9": "12345678"}),
+        {"type": 4, "invocationId": "1234", "target": "Add", "arguments": [1, 2], "headers": {"": "1234567890"}},
+    ],
+)
+def test_calls_at_the_limits_are_accepted(message: dict[str, Any]) -> None:
+    conn = server(**LIMITED)
+    (event,) = feed(conn, pack(message))
+    assert isinstance(event, Invocation | StreamInvocation)
+
+
+LONG = "12345"
+WIDE = {"a": "1", "b": "2", "c": "3"}
+BIG = {"\u00e9": "123456789"}
+TOO_LONG = "An id is longer than 4 characters."
+TOO_WIDE = "A message has more than 2 headers."
+TOO_BIG = "The headers of a message are larger than 10B."
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (invocation(LONG), TOO_LONG),
+        (invocation(LONG, arguments=[1, 2, 3]), TOO_LONG),
+        (invocation("1", streamIds=["1", LONG]), TOO_LONG),
+        ({"type": 4, "invocationId": LONG, "target": "Add", "arguments": []}, TOO_LONG),
+        ({"type": 2, "invocationId": LONG, "item": 1}, TOO_LONG),
+        ({"type": 3, "invocationId": LONG}, TOO_LONG),
+        ({"type": 5, "invocationId": LONG}, TOO_LONG),
+        (invocation(headers=WIDE), TOO_WIDE),
+        (invocation(headers=BIG), TOO_BIG),
+        ({"type": 4, "invocationId": "1", "target": "Add", "arguments": [], "headers": WIDE}, TOO_WIDE),
+        ({"type": 2, "invocationId": "1", "item": 1, "headers": WIDE}, TOO_WIDE),
+        ({"type": 3, "invocationId": "1", "headers": BIG}, TOO_BIG),
+        ({"type": 5, "invocationId": "1", "headers": WIDE}, TOO_WIDE),
+    ],
+)
+@BOTH
+def test_ids_and_headers_beyond_the_limits_end_the_connection(role: Role, message: dict[str, Any], text: str) -> None:
+    conn = opened(role, **LIMITED)
+    conn.receive_data(pack(message, invocation()), now=0.0)
+    end = the_end(conn)
+    assert isinstance(end.error, RemoteProtocolError)
+    assert str(end.error) == text
+    assert end.allow_reconnect
+    close = {"type": 7, "error": CLOSED, "allowReconnect": True}
+    assert sent(conn) == ([close] if role is Role.SERVER else [])
+
+
+def test_long_ids_of_items_that_do_not_bind_end_the_connection_too() -> None:
+    class Unbound(Typed):
+        def item_shape(self, stream_id: str) -> Shape:
+            raise HubError("no such stream")
+
+    conn = HubConnection(Role.SERVER, [JsonCodec()], binder=Unbound(), config=HubConfig(**LIMITED), now=0.0)
+    feed(conn, HANDSHAKE)
+    assert feed(conn, pack({"type": 2, "invocationId": "1234", "item": 1})) == []
+    conn.receive_data(pack({"type": 2, "invocationId": LONG, "item": 1}), now=0.0)
+    assert str(the_end(conn).error) == TOO_LONG
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+def test_a_call_with_too_many_arguments_fails_and_the_connection_lives(kind: int) -> None:
+    conn = server(**LIMITED)
+    call = {"type": kind, "invocationId": "1", "target": "Add", "arguments": [1, 2, 3], "streamIds": ["7"]}
+    (failure,) = feed(conn, pack(call))
+    assert isinstance(failure, InvocationBindingFailure)
+    assert (failure.invocation_id, failure.target) == ("1", "Add")
+    assert str(failure.error) == "Invocation provides 3 argument(s) but at most 2 are accepted."
+    assert feed(conn, pack({"type": 2, "invocationId": "7", "item": 1})) == []
+    conn.complete("1", error="too many")
+    assert len(feed(conn, pack(invocation("2")))) == 1
+
+
+@BOTH
+def test_a_call_beyond_the_open_ones_is_answered_with_an_error(role: Role) -> None:
+    conn = opened(role, **LIMITED)
+    stream = {"type": 4, "invocationId": "1", "target": "Add", "arguments": []}
+    assert len(feed(conn, pack(stream, invocation("1"), invocation(), invocation()))) == 4
+    assert feed(conn, pack(invocation("3", streamIds=["9"]), {**stream, "invocationId": "4"})) == []
+    text = "Failed to invoke 'Add': at most 2 calls may be open on a connection."
+    assert sent(conn) == [{"type": 3, "invocationId": id_, "error": text} for id_ in ("3", "4")]
+    assert feed(conn, pack({"type": 2, "invocationId": "9", "item": 1})) == []
+    conn.complete("1")
+    assert len(feed(conn, pack(invocation("3")))) == 1
+    assert len(sent(conn)) == 1
+
+
+def test_a_call_that_does_not_bind_is_an_open_call_too() -> None:
+    conn = HubConnection(Role.SERVER, [JsonCodec()], binder=Typed(), config=HubConfig(max_open_calls=1), now=0.0)
+    feed(conn, HANDSHAKE)
+    assert len(feed(conn, pack(invocation("1")))) == 1
+    assert feed(conn, pack(invocation("2"))) == []
+    assert sent(conn)[1:] == [
+        {
+            "type": 3,
+            "invocationId": "2",
+            "error": "Failed to invoke 'Add': at most 1 calls may be open on a connection.",
+        }
+    ]
+
+
+def test_a_call_that_announces_too_many_uploads_is_answered_with_an_error() -> None:
+    conn = server(**LIMITED)
+    assert feed(conn, pack(invocation("1", streamIds=["7", "8", "9"]))) == []
+    text = "Failed to invoke 'Add': at most 2 streams may be open on a connection."
+    assert sent(conn) == [{"type": 3, "invocationId": "1", "error": text}]
+    assert len(feed(conn, pack(invocation("1", streamIds=["7"]), invocation(streamIds=["8"])))) == 2
+    assert feed(conn, pack(invocation(streamIds=["9"]), {"type": 2, "invocationId": "9", "item": 1})) == []
+    assert conn.data_to_send(now=0.0) == b""
+    feed(conn, pack({"type": 3, "invocationId": "7"}))
+    assert len(feed(conn, pack(invocation("2", streamIds=["9"]), {"type": 2, "invocationId": "9", "item": 1}))) == 2
+
+
 CLOSED = "Connection closed with an error."
 
 
@@ -490,7 +645,10 @@ CLOSED = "Connection closed with an error."
         (b"hello\x1e", "InvalidDataException: Error reading JSON."),
         (b"\x1e", "InvalidDataException: Error reading JSON."),
         (b'{"type":1,"target":"Add"}\x1e', "InvalidDataException: Missing required property 'arguments'."),
-        (b'{"type":2.5}\x1e', "FormatException: The value of 'type' is not an integer in range."),
+        (
+            b'{"type":2.5}\x1e',
+            "FormatException: Either the JSON value is not in a supported format, or is out of bounds for an Int32.",
+        ),
     ],
 )
 @pytest.mark.parametrize("detailed", [False, True])
@@ -911,6 +1069,503 @@ def test_a_broken_rule_changes_nothing(role: Role, command: Command) -> None:
         assert len(sent(conn)) == 3
 
 
+# --- stateful reconnect ----------------------------------------------------------------------------------------------
+
+LOST = TransportError("reset")
+
+
+def stateful(role: Role, **settings: Any) -> HubConnection:
+    """A connection that may be resumed. Timers other than the one that is tested are far away."""
+    far = {"keep_alive_interval": 1e6, "silence_timeout": 1e6, **settings}
+    conn = HubConnection(role, [JsonCodec()], config=HubConfig(**far), stateful=True, now=0.0)
+    completed = HandshakeCompleted(protocol="json", version=2)
+    assert feed(conn, HANDSHAKE_2 if role is Role.SERVER else b"{}\x1e") == [completed]
+    conn.data_to_send(now=0.0)
+    return conn
+
+
+def facts(conn: HubConnection) -> list[str]:
+    """Which of these are true."""
+    return [name for name in ("stateful", "is_lost", "waits_for_ack", "want_read", "is_over") if getattr(conn, name)]
+
+
+def call(number: int) -> dict[str, Any]:
+    return {"type": 1, "target": str(number), "arguments": []}
+
+
+def calls(*numbers: int) -> bytes:
+    return pack(*(call(number) for number in numbers))
+
+
+def targets(taken: list[Event]) -> list[int]:
+    numbers = []
+    for event in taken:
+        assert isinstance(event, Invocation)
+        numbers.append(int(event.target))
+    return numbers
+
+
+def say(conn: HubConnection, *numbers: int) -> None:
+    for number in numbers:
+        conn.send(str(number))
+
+
+def sequence(number: int) -> dict[str, Any]:
+    return {"type": 9, "sequenceId": number}
+
+
+def ack(number: int) -> dict[str, Any]:
+    return {"type": 8, "sequenceId": number}
+
+
+@pytest.mark.parametrize("version", [-5, 0, 1])
+def test_a_client_of_version_1_turns_stateful_reconnect_off(version: int) -> None:
+    conn = HubConnection(Role.SERVER, [JsonCodec()], stateful=True, now=0.0)
+    feed(conn, pack({"protocol": "json", "version": version}))
+    assert facts(conn) == ["want_read"]
+    conn.receive_eof(LOST, now=0.0)
+    assert the_end(conn).error is LOST
+
+
+def test_version_2_alone_does_not_turn_it_on() -> None:
+    conn = fresh(Role.SERVER)
+    feed(conn, HANDSHAKE_2)
+    assert not conn.stateful
+    with pytest.raises(LocalProtocolError):
+        conn.resume()
+
+
+def test_a_client_asks_for_version_2() -> None:
+    conn = HubConnection(Role.CLIENT, [JsonCodec()], stateful=True, now=0.0)
+    assert conn.data_to_send(now=0.0) == HANDSHAKE_2
+    assert facts(conn) == ["want_read"]
+    assert feed(conn, b"{}\x1e") == [HandshakeCompleted(protocol="json", version=2)]
+    assert facts(conn) == ["stateful", "want_read"]
+    assert sent(conn) == [{"type": 6}]
+
+
+@BOTH
+def test_a_transport_that_breaks_before_the_handshake_cannot_be_replaced(role: Role) -> None:
+    conn = HubConnection(role, [JsonCodec()], stateful=True, now=0.0)
+    with pytest.raises(LocalProtocolError, match="cannot be replaced"):
+        conn.resume()
+    conn.receive_eof(LOST, now=0.0)
+    assert the_end(conn).error is LOST
+
+
+@BOTH
+def test_a_broken_transport_is_not_the_end_but_awaits_another(role: Role) -> None:
+    conn = stateful(role)
+    assert facts(conn) == ["stateful", "want_read"]
+    conn.receive_eof(LOST, now=3.0)
+    assert facts(conn) == ["stateful", "is_lost"]
+    assert conn.is_open
+    assert events(conn, 3.0) == []
+    assert conn.next_timeout() == 18.0
+    say(conn, 1)
+    assert conn.data_to_send(now=4.0) == b""
+    assert conn.unsent == len(JsonCodec().encode(Invocation(target="1", arguments=[])))
+    conn.resume()
+    assert facts(conn) == ["stateful"]
+    assert events(conn, 5.0) == []
+    assert facts(conn) == ["stateful", "want_read"]
+    assert sent(conn, 5.0) == [sequence(1), call(1)]
+    assert conn.unsent == 0
+    conn.handle_timeout(now=20.0)
+    assert conn.is_open
+
+
+@BOTH
+def test_what_is_lost_too_long_ends(role: Role) -> None:
+    conn = stateful(role, resume_window=2.5)
+    say(conn, 1)
+    conn.receive_eof(LOST, now=1.0)
+    conn.handle_timeout(now=3.4)
+    assert facts(conn) == ["stateful", "is_lost"]
+    conn.handle_timeout(now=3.5)
+    assert facts(conn) == ["is_over"]
+    end = the_end(conn, 3.5)
+    assert isinstance(end.error, TransportError)
+    assert str(end.error) == "the transport was lost, and not replaced within 2.5 s: reset"
+    assert end.error.__cause__ is LOST
+    assert end.allow_reconnect
+    assert conn.unsent == 0
+    assert conn.data_to_send(now=3.5) == b""
+    with pytest.raises(LocalProtocolError):
+        conn.resume()
+
+
+@BOTH
+def test_only_what_is_not_acknowledged_is_sent_again(role: Role) -> None:
+    conn = stateful(role)
+    say(conn, 1, 2, 3)
+    conn.data_to_send(now=0.0)
+    feed(conn, pack(ack(2)))
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    assert sent(conn) == [sequence(3), call(3)]
+    feed(conn, pack(ack(3)))
+    conn.receive_eof(LOST, now=0.0)
+    say(conn, 4)
+    conn.resume()
+    assert sent(conn) == [sequence(4), call(4)]
+
+
+def test_pings_and_acks_that_have_not_left_are_not_sent_again() -> None:
+    conn = stateful(Role.SERVER, keep_alive_interval=1.0)
+    feed(conn, calls(1))
+    conn.handle_timeout(now=1.0)
+    assert conn.unsent > 0
+    conn.receive_eof(LOST, now=1.0)
+    assert conn.unsent == 0
+    conn.handle_timeout(now=2.0)
+    conn.resume()
+    assert sent(conn, 2.0) == [sequence(1)]
+    assert conn.next_timeout() == 3.0
+    conn.handle_timeout(now=3.0)
+    assert sent(conn, 3.0) == [ack(1), {"type": 6}]
+
+
+def test_all_kinds_of_messages_are_kept_and_pings_and_acks_are_not_counted() -> None:
+    conn = stateful(Role.CLIENT, keep_alive_interval=1.0)
+    upload = conn.new_stream_id()
+    feed(conn, pack({"type": 1, "invocationId": "s1", "target": "Ask", "arguments": []}))
+    conn.invoke("Up", stream_ids=[upload])
+    conn.send_item(upload, 5)
+    conn.handle_timeout(now=1.0)
+    conn.complete(upload)
+    conn.complete("s1", 7)
+    conn.cancel(conn.stream("Count"))
+    before = [message for message in sent(conn, 1.0) if message["type"] not in (6, 8)]
+    assert [message["type"] for message in before] == [1, 2, 3, 3, 4, 5]
+    conn.receive_eof(LOST, now=1.0)
+    conn.resume()
+    assert sent(conn, 1.0) == [sequence(1), *before]
+    feed(conn, pack(ack(6)), now=1.0)
+    conn.receive_eof(LOST, now=1.0)
+    conn.resume()
+    assert sent(conn, 1.0) == [sequence(7)]
+
+
+def test_a_broadcast_is_kept_too() -> None:
+    conn = stateful(Role.SERVER)
+    conn.send_encoded(calls(1))
+    conn.data_to_send(now=0.0)
+    conn.resume()
+    assert sent(conn) == [sequence(1), call(1)]
+
+
+@BOTH
+def test_what_has_arrived_before_is_dropped_and_binding_failures_count(role: Role) -> None:
+    conn = HubConnection(role, [JsonCodec()], binder=Typed(), stateful=True, now=0.0)
+    feed(conn, HANDSHAKE_2 if role is Role.SERVER else b"{}\x1e")
+    bad_call = {"type": 1, "target": "Nowhere", "arguments": []}
+    bad_item = {"type": 2, "invocationId": "9", "item": "x"}
+    good = {"type": 1, "target": "Add", "arguments": [1, 2]}
+    assert len(feed(conn, pack({"type": 6}, bad_call, {"type": 77}, bad_item, good))) == 2
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    assert feed(conn, pack(sequence(1), bad_call, bad_item)) == []
+    assert len(feed(conn, pack(good, good))) == 1
+
+
+def test_a_new_socket_may_take_over_from_a_living_one() -> None:
+    conn = stateful(Role.SERVER)
+    say(conn, 1)
+    conn.data_to_send(now=0.0)
+    feed(conn, calls(1, 2) + calls(3)[:-4])
+    conn.resume()
+    assert not conn.is_lost
+    assert sent(conn) == [sequence(1), call(1)]
+    assert targets(feed(conn, pack(sequence(2)) + calls(2, 3))) == [3]
+
+
+@BOTH
+def test_whole_messages_of_the_old_transport_come_first_and_half_ones_not_at_all(role: Role) -> None:
+    conn = stateful(role)
+    conn.receive_data(calls(1, 2), now=0.0)
+    assert targets([conn.next_event(now=0.0)]) == [1]  # type: ignore[list-item]
+    conn.receive_data(calls(3)[:10], now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    conn.receive_data(calls(3)[10:], now=0.0)  # of a transport that is gone
+    conn.resume()
+    conn.receive_data(pack(sequence(2)) + calls(2, 3)[:-5], now=0.0)
+    assert not conn.want_read
+    conn.resume()
+    conn.resume()
+    conn.receive_data(pack(sequence(1)) + calls(1, 2, 3, 4), now=0.0)
+    assert targets(events(conn)) == [2, 3, 4]
+    assert conn.want_read
+
+
+def test_any_number_of_resumptions_leaves_nothing_behind() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1), now=0.0)
+    for _ in range(5):
+        conn.resume()
+    assert len(conn._later) == 1
+    assert targets(events(conn)) == [1]
+    conn.resume()
+    assert conn._later == []
+
+
+def test_half_a_message_of_the_last_transport_is_still_an_error_at_the_end() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1), now=0.0)
+    conn.resume()
+    conn.receive_data(calls(2)[:-1], now=0.0)
+    conn.receive_eof(now=0.0)
+    assert not conn.stateful
+    with pytest.raises(LocalProtocolError):
+        conn.resume()
+    first, end = events(conn)
+    assert targets([first]) == [1]
+    assert isinstance(end, ConnectionClosed)
+    assert str(end.error) == "Connection terminated while reading a message."
+
+
+def test_messages_received_before_the_cut_can_be_taken_while_there_is_no_transport() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1, 2), now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    assert targets(events(conn)) == [1, 2]
+    assert conn.next_timeout() == 15.0
+
+
+@BOTH
+def test_a_second_cut_before_the_resumption_changes_nothing(role: Role) -> None:
+    conn = stateful(role)
+    conn.receive_eof(LOST, now=0.0)
+    conn.receive_eof(TransportError("again"), now=5.0)
+    conn.receive_eof(now=5.0)
+    assert conn.is_lost
+    assert conn.next_timeout() == 15.0
+
+
+def test_an_orderly_end_is_the_end_even_if_the_socket_breaks_behind_it() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_eof(now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    assert the_end(conn).error is LOST
+
+
+@pytest.mark.parametrize("message", [{"type": 7}, {"type": 7, "allowReconnect": True}])
+@BOTH
+def test_close_is_the_end_for_good(role: Role, message: dict[str, Any]) -> None:
+    conn = stateful(role)
+    conn.receive_data(pack(message), now=0.0)
+    assert the_end(conn).error is None
+    assert not conn.stateful
+    with pytest.raises(LocalProtocolError):
+        conn.resume()
+
+
+@BOTH
+def test_nothing_is_said_to_a_transport_that_is_gone(role: Role) -> None:
+    conn = stateful(role)
+    say(conn, 1)
+    conn.receive_eof(LOST, now=0.0)
+    conn.close("bye")
+    assert the_end(conn) == ConnectionClosed()
+    assert conn.unsent == 0
+    assert conn.data_to_send(now=0.0) == b""
+
+
+@pytest.mark.parametrize(("record", "error"), [(b"hello\x1e", RemoteProtocolError), (pack({"type": 7}), type(None))])
+@BOTH
+def test_an_end_that_had_arrived_before_the_cut_is_the_end(role: Role, record: bytes, error: type) -> None:
+    conn = stateful(role)
+    say(conn, 1)
+    conn.receive_data(record, now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    assert isinstance(the_end(conn).error, error)
+    assert conn.unsent == 0
+    assert conn.data_to_send(now=0.0) == b""
+
+
+# acknowledging
+
+
+@BOTH
+def test_acks_leave_at_whole_intervals_since_the_handshake_but_only_when_something_arrived(role: Role) -> None:
+    conn = HubConnection(
+        role,
+        [JsonCodec()],
+        config=HubConfig(ack_interval=2.0, keep_alive_interval=1e6, silence_timeout=1e6),
+        stateful=True,
+        now=0.0,
+    )
+    feed(conn, HANDSHAKE_2 if role is Role.SERVER else b"{}\x1e", now=10.0)
+    conn.data_to_send(now=10.0)
+    assert conn.next_timeout() not in (None, 12.0)
+    feed(conn, calls(1), now=13.0)
+    assert conn.next_timeout() == 14.0
+    feed(conn, calls(2), now=13.5)
+    conn.handle_timeout(now=13.9)
+    assert conn.data_to_send(now=13.9) == b""
+    conn.handle_timeout(now=14.0)
+    assert sent(conn, 14.0) == [ack(2)]
+    assert conn.next_timeout() != 16.0
+    feed(conn, pack({"type": 6}, {"type": 77}, sequence(3), ack(0)), now=14.5)
+    assert conn.next_timeout() != 16.0
+    feed(conn, calls(3), now=16.0)
+    assert conn.next_timeout() == 18.0
+
+
+def test_no_ack_while_lost_and_the_last_one_again_after_the_resumption() -> None:
+    conn = stateful(Role.SERVER)
+    feed(conn, calls(1))
+    conn.receive_eof(LOST, now=0.5)
+    conn.handle_timeout(now=1.0)
+    assert conn.next_timeout() == 15.5
+    conn.resume()
+    assert sent(conn, 4.2) == [sequence(1)]
+    assert conn.next_timeout() == 5.0
+    conn.handle_timeout(now=5.0)
+    assert sent(conn, 5.0) == [ack(1)]
+    conn.resume()
+    assert sent(conn, 5.1) == [sequence(1)]
+    conn.handle_timeout(now=6.0)
+    assert sent(conn, 6.0) == [ack(1)]
+
+
+def test_what_is_taken_while_lost_is_acknowledged_after_the_resumption() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1), now=0.0)
+    conn.receive_eof(LOST, now=0.5)
+    assert targets(events(conn, 0.5)) == [1]
+    assert conn.data_to_send(now=0.5) == b""
+    assert conn.next_timeout() == 15.5
+    conn.resume()
+    conn.data_to_send(now=2.0)
+    assert conn.next_timeout() == 3.0
+
+
+def test_a_message_that_comes_again_is_acknowledged_again() -> None:
+    conn = stateful(Role.SERVER)
+    feed(conn, calls(1))
+    conn.handle_timeout(now=1.0)
+    assert sent(conn, 1.0) == [ack(1)]
+    feed(conn, pack(sequence(1)) + calls(1), now=1.5)
+    conn.handle_timeout(now=2.0)
+    assert sent(conn, 2.0) == [ack(1)]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (sequence(3), "Sequence ID greater than amount of messages we've received."),
+        (sequence(0), "Sequence ID less than that of the first message."),
+        (ack(2), "Ack ID greater than amount of messages we've sent."),
+    ],
+)
+@BOTH
+def test_ids_that_cannot_be_end_the_connection(role: Role, message: dict[str, Any], text: str) -> None:
+    conn = stateful(role)
+    say(conn, 1)
+    conn.data_to_send(now=0.0)
+    say(conn, 2)
+    feed(conn, calls(1))
+    conn.receive_data(pack(message), now=0.0)
+    end = the_end(conn)
+    assert isinstance(end.error, RemoteProtocolError)
+    assert str(end.error) == text
+    close = {"type": 7, "error": CLOSED, "allowReconnect": True}
+    assert sent(conn) == [call(2), *([close] if role is Role.SERVER else [])]
+
+
+def test_a_sequence_without_a_cut_is_obeyed() -> None:
+    conn = stateful(Role.SERVER)
+    assert targets(feed(conn, calls(1, 2) + pack(sequence(2)) + calls(2, 3))) == [1, 2, 3]
+
+
+# the limit
+
+
+def test_messages_beyond_the_replay_limit_wait_for_acks_in_order() -> None:
+    size = len(JsonCodec().encode(Invocation(target="1", arguments=[])))
+    conn = stateful(Role.SERVER, replay_buffer=2 * size - 1, keep_alive_interval=5.0)
+    say(conn, 1, 2)
+    assert facts(conn) == ["stateful", "want_read"]
+    say(conn, 3, 4, 5)
+    assert facts(conn) == ["stateful", "waits_for_ack", "want_read"]
+    assert conn.unsent == 5 * size
+    assert sent(conn) == [call(1), call(2)]
+    assert conn.unsent == 3 * size
+    conn.handle_timeout(now=5.0)
+    assert sent(conn, 5.0) == [{"type": 6}]  # past those that wait
+    feed(conn, pack(ack(1)), 5.0)
+    assert sent(conn, 5.0) == [call(3)]
+    conn.receive_eof(LOST, now=5.0)
+    assert facts(conn) == ["stateful", "is_lost"]
+    assert conn.unsent == 4 * size
+    conn.resume()
+    assert facts(conn) == ["stateful", "waits_for_ack"]
+    assert sent(conn, 5.0) == [sequence(2), call(2), call(3)]
+    feed(conn, pack(ack(3)), 5.0)
+    assert sent(conn, 5.0) == [call(4), call(5)]
+    assert facts(conn) == ["stateful", "want_read"]
+
+
+def test_an_ack_that_came_over_the_old_transport_spares_nothing_that_is_already_announced() -> None:
+    conn = stateful(Role.SERVER)
+    say(conn, 1, 2)
+    conn.data_to_send(now=0.0)
+    conn.receive_data(pack(ack(1)), now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    assert events(conn) == []
+    assert sent(conn) == [sequence(1), call(1), call(2)]
+    conn.receive_data(pack(ack(1)), now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    assert events(conn) == []
+    conn.resume()
+    assert sent(conn) == [sequence(2), call(2)]
+
+
+@BOTH
+def test_farewell_comes_behind_everything_that_waits(role: Role) -> None:
+    conn = stateful(role, replay_buffer=1)
+    say(conn, 1, 2, 3)
+    conn.close()
+    assert conn.unsent > 0
+    assert sent(conn) == [call(1), call(2), call(3), {"type": 7}]
+
+
+def test_the_farewell_of_an_error_comes_behind_everything_that_waits() -> None:
+    conn = stateful(Role.SERVER, replay_buffer=1)
+    say(conn, 1, 2)
+    feed(conn, b"hello\x1e")
+    assert [message["type"] for message in sent(conn)] == [1, 1, 7]
+
+
+# silence
+
+
+def test_nobody_is_silent_who_cannot_be_heard() -> None:
+    conn = stateful(Role.CLIENT, silence_timeout=5.0, resume_window=100.0)
+    conn.receive_eof(LOST, now=1.0)
+    conn.handle_timeout(now=50.0)
+    assert conn.is_lost
+    conn.resume()
+    assert conn.data_to_send(now=60.0) != b""
+    assert events(conn, 60.0) == []
+    assert conn.next_timeout() == 65.0
+    conn.handle_timeout(now=65.0)
+    assert isinstance(the_end(conn, 65.0).error, TransportError)
+
+
+def test_the_ping_of_a_client_is_put_off_by_what_it_sends_after_the_resumption() -> None:
+    conn = stateful(Role.CLIENT, keep_alive_interval=10.0)
+    conn.receive_eof(LOST, now=1.0)
+    conn.resume()
+    conn.data_to_send(now=9.0)
+    conn.handle_timeout(now=10.0)
+    assert conn.data_to_send(now=10.0) == b""
+    conn.handle_timeout(now=19.0)
+    assert sent(conn, 19.0) == [{"type": 6}]
+
+
 # --- properties ------------------------------------------------------------------------------------------------------
 
 CONVERSATION = HANDSHAKE + pack(
@@ -1045,3 +1700,141 @@ def test_client_and_server_agree(arguments: list[Any], items: list[Any], size: i
         [ConnectionClosed()],
         [Completion(invocation_id=question, error="no"), ConnectionClosed()],
     )
+
+
+class Link:
+    """A client and a server with stateful reconnect, whose transport is cut every now and then."""
+
+    def __init__(self, limit: int) -> None:
+        config = HubConfig(replay_buffer=limit, keep_alive_interval=3.0, resume_window=1e9, silence_timeout=1e9)
+        self.now = 0.0
+        self.ends = [HubConnection(role, [JsonCodec()], config=config, stateful=True, now=0.0) for role in Role]
+        self.on_their_way = [b"", b""]  # to each end
+        self.said: list[list[int]] = [[], []]
+        self.heard: list[list[int]] = [[], []]
+
+    def say(self, end: int) -> None:
+        self.said[end].append(len(self.said[end]))
+        self.ends[end].send(str(self.said[end][-1]))
+
+    def move(self, size: int) -> None:
+        """Both ends write, and at most *size* bytes arrive at each."""
+        for end, conn in enumerate(self.ends):
+            self.on_their_way[1 - end] += conn.data_to_send(now=self.now)
+        for end, conn in enumerate(self.ends):
+            data, self.on_their_way[end] = self.on_their_way[end][:size], self.on_their_way[end][size:]
+            for event in feed(conn, data, self.now):
+                if not isinstance(event, HandshakeCompleted):
+                    assert isinstance(event, Invocation)
+                    self.heard[end].append(int(event.target))
+
+    def cut(self, noticed: tuple[bool, bool]) -> None:
+        """What is on its way is lost; each end may have noticed before there is a new transport."""
+        self.on_their_way = [b"", b""]
+        for conn, notices in zip(self.ends, noticed, strict=True):
+            if notices:
+                conn.receive_eof(LOST, now=self.now)
+
+    def resume(self) -> None:
+        for conn in self.ends:
+            conn.resume()
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for conn in self.ends:
+            conn.handle_timeout(now=self.now)
+
+
+acts = st.one_of(
+    st.tuples(st.just("say"), st.integers(0, 1)),
+    st.tuples(st.just("move"), st.integers(0, 200)),
+    st.tuples(st.just("wait"), st.sampled_from([0.3, 1.0, 4.0])),
+    st.tuples(st.just("cut"), st.tuples(st.booleans(), st.booleans())),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(acts, max_size=60), st.sampled_from([1, 100, 100_000]), st.booleans())
+def test_two_ends_of_a_link_that_is_cut_lose_nothing_and_hear_nothing_twice(
+    acts: list[tuple[str, Any]], limit: int, at_once: bool
+) -> None:
+    link = Link(limit)
+    for _ in range(4):
+        link.move(1000)
+    assert all(conn.stateful for conn in link.ends)
+    lost = False
+    for act, argument in acts:
+        if act == "cut":
+            link.cut(argument)
+            lost = True
+            if at_once:
+                link.resume()
+                lost = False
+        elif act == "move":
+            if lost:
+                link.resume()
+                lost = False
+            link.move(argument)
+        else:
+            getattr(link, act)(argument)
+    if lost:
+        link.resume()
+    for _ in range(4 * sum(map(len, link.said)) + 4):
+        link.move(1_000_000)
+        link.wait(1.0)
+    assert all(conn.is_open for conn in link.ends)
+    assert link.heard == [link.said[1], link.said[0]]
+    assert not any(conn.waits_for_ack for conn in link.ends)
+
+
+deeds = st.one_of(
+    st.tuples(st.just("hear"), st.binary(max_size=3)),
+    st.tuples(st.just("hear"), st.integers(0, len(CONVERSATION)).map(lambda stop: CONVERSATION[stop : stop + 60])),
+    st.tuples(
+        st.just("hear"),
+        st.builds(
+            lambda kind, number: pack({"type": kind, "sequenceId": number}), st.sampled_from([8, 9]), st.integers(-1, 5)
+        ),
+    ),
+    st.tuples(st.sampled_from(["end", "cut", "resume", "send", "take"]), st.just(b"")),
+    st.tuples(st.just("close"), st.just(b"")),
+    st.tuples(st.just("wait"), st.just(b"")),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(deeds, max_size=30), st.sampled_from(Role), st.sampled_from([1, 100_000]))
+def test_a_stateful_connection_never_raises_because_of_its_peer_and_ends_once(
+    deeds: list[tuple[str, bytes]], role: Role, limit: int
+) -> None:
+    conn = stateful(role, replay_buffer=limit)
+    now = 0.0
+    taken: list[Event] = []
+    for deed, data in deeds:
+        match deed:
+            case "hear":
+                conn.receive_data(data, now=now)
+            case "end":
+                conn.receive_eof(now=now)
+            case "cut":
+                conn.receive_eof(LOST, now=now)
+            case "resume" if conn.stateful:
+                conn.resume()
+            case "send" if conn.is_open:
+                conn.send("x")
+            case "take":
+                taken += events(conn, now)
+            case "close":
+                conn.close()
+            case "wait":
+                now += 8.0
+                conn.handle_timeout(now=now)
+        data = conn.data_to_send(now=now)
+        assert not (conn.is_lost and data)
+        assert not data or data.endswith(b"\x1e")
+    conn.close()
+    taken += events(conn, now)
+    assert [isinstance(event, ConnectionClosed) for event in taken] == [False] * (len(taken) - 1) + [True]
+    assert conn.next_timeout() is None
+    conn.data_to_send(now=now)
+    assert conn.unsent == 0

@@ -41,7 +41,8 @@ class Encoding:
         return (JsonPayloads if self.is_json else MessagePackPayloads).of(rename, enc_hook, dec_hook)
 
     def written(self, value: Any, rename: Any = "camel", enc_hook: Hook | None = None) -> Any:
-        return self._module.decode(self._module.encode(self.format(rename, enc_hook).write(value)))
+        payloads = self.format(rename, enc_hook)
+        return self._module.decode(self._module.encode(payloads.write(value), enc_hook=payloads.write_custom))
 
     def read(self, value: Any, type_: Any, rename: Any = "camel", dec_hook: Hook | None = None) -> Any:
         return self.format(rename, dec_hook=dec_hook).decoder(type_)(Raw(self._module.encode(value)))

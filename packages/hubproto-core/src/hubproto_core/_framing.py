@@ -28,8 +28,8 @@ class RecordBuffer:
             self._data = data
             self._position = self._scanned = 0
         elif isinstance(self._data, bytearray):
-            if self._position > 65536:
-                del self._data[: self._position]
+            if self._position:
+                del self._data[: self._position]  # moves no byte
                 self._scanned -= self._position
                 self._position = 0
             self._data += data

@@ -103,7 +103,6 @@ _QUICK: dict[int, Callable[[bytes], Any]] = {
 }
 _decode_text = msgspec.msgpack.Decoder(str | None).decode
 _decode_elements = msgspec.msgpack.Decoder(list[Raw]).decode
-_encode = msgspec.msgpack.Encoder().encode
 _PING = Ping()
 _PING_RECORD = b"\x91\x06"
 
@@ -117,7 +116,7 @@ class MessagePackCodec:
     value of such a type from what has arrived, or raises ValueError.
     """
 
-    __slots__ = ("_payloads",)
+    __slots__ = ("_encode", "_payloads")
 
     name: Literal["messagepack"] = "messagepack"
     version: Literal[2] = 2
@@ -131,6 +130,7 @@ class MessagePackCodec:
         dec_hook: Callable[[type, Any], Any] | None = None,
     ) -> None:
         self._payloads = MessagePackPayloads.of(rename, enc_hook, dec_hook)
+        self._encode = msgspec.msgpack.Encoder(enc_hook=self._payloads.write_custom).encode
 
     def next_record(self, buffer: RecordBuffer, limit: int | None) -> bytes | None:
         """Take one record, as long as the number before it says."""
@@ -154,7 +154,7 @@ class MessagePackCodec:
     def encode(self, message: HubMessage) -> bytes:
         """Encode one message with its length before it, elements in the order of SPEC 2.3.1."""
         try:
-            return frame_binary(_encode(self._elements(message)))
+            return frame_binary(self._encode(self._elements(message)))
         except Exception as error:  # hooks and properties of the user's run here
             raise LocalProtocolError(f"{type(message).__name__} cannot be written as MessagePack: {error}") from error
 

@@ -75,8 +75,8 @@ class MessagePackPayloads(PayloadFormat):
         return msgspec.msgpack.Decoder(type_, dec_hook=dec_hook).decode
 
     def write_key(self, key: Any) -> Any:
-        """See `PayloadFormat`."""
-        return self.write(key)
+        """See `PayloadFormat`. An array may be a key."""
+        return tuple(map(self.write_key, key)) if isinstance(key, tuple) else self.write(key)
 
     def must_prepare(self, raw: Any, names: Mapping[str, str | None]) -> bool:
         """See `PayloadFormat`."""

@@ -139,8 +139,10 @@ class PayloadFormat(ABC):
     def _write_map(self, value: dict[Any, Any]) -> dict[Any, Any]:
         return {key if type(key) is str else self.write_key(key): self.write(member) for key, member in value.items()}
 
-    def _write_by_hook(self, value: Any) -> Any:
-        assert self._enc_hook is not None
+    def write_custom(self, value: Any) -> Any:
+        """What msgspec's encoder does with values that it does not know."""
+        if self._enc_hook is None:
+            raise TypeError(f"a value of type {type(value).__name__} needs the codec's enc_hook")
         return self.write(self._enc_hook(value))
 
     def _writer_for(self, kind: type) -> Callable[[Any], Any]:
@@ -152,7 +154,7 @@ class PayloadFormat(ABC):
         for base in kind.__mro__:
             if base in self._base_writers:
                 return self._base_writers[base]
-        return _untouched if self._enc_hook is None else self._write_by_hook
+        return _untouched
 
     # reading
 
