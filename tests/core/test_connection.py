@@ -1298,6 +1298,17 @@ def test_whole_messages_of_the_old_transport_come_first_and_half_ones_not_at_all
     assert conn.want_read
 
 
+def test_any_number_of_resumptions_leaves_nothing_behind() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1), now=0.0)
+    for _ in range(5):
+        conn.resume()
+    assert len(conn._later) == 1
+    assert targets(events(conn)) == [1]
+    conn.resume()
+    assert conn._later == []
+
+
 def test_half_a_message_of_the_last_transport_is_still_an_error_at_the_end() -> None:
     conn = stateful(Role.SERVER)
     conn.receive_data(calls(1), now=0.0)

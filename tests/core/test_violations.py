@@ -436,9 +436,9 @@ MISUSES = [
     misuse("completing an upload before its call", CLIENT, lambda c: c.complete("3"), "the peer has no call '3' open"),
     misuse("a completion with result and error", SERVER, lambda c: c.complete("1", 1, error="x"), "a completion carries a result or an error, not both"),
     misuse("a stream id that was not reserved", CLIENT, lambda c: c.send("x", stream_ids=["3", "7"]), "'7' is no stream id from new_stream_id() that waits for its call"),
-    misuse("an argument that cannot be written", CLIENT, lambda c: c.invoke("x", [object()], stream_ids=["3"]), "Invocation cannot be written as JSON: Encoding objects of type object is unsupported"),
-    misuse("an item that cannot be written", SERVER, lambda c: c.send_item("2", object()), "StreamItem cannot be written as JSON: Encoding objects of type object is unsupported"),
-    misuse("a result that cannot be written", SERVER, lambda c: c.complete("1", object()), "Completion cannot be written as JSON: Encoding objects of type object is unsupported"),
+    misuse("an argument that cannot be written", CLIENT, lambda c: c.invoke("x", [object()], stream_ids=["3"]), "Invocation cannot be written as JSON: a value of type object needs the codec's enc_hook"),
+    misuse("an item that cannot be written", SERVER, lambda c: c.send_item("2", object()), "StreamItem cannot be written as JSON: a value of type object needs the codec's enc_hook"),
+    misuse("a result that cannot be written", SERVER, lambda c: c.complete("1", object()), "Completion cannot be written as JSON: a value of type object needs the codec's enc_hook"),
     misuse("replacing a transport that cannot be", CLIENT, lambda c: c.resume(), "the transport cannot be replaced: stateful reconnect was not agreed on, or is over"),
 ]  # fmt: skip
 

@@ -55,7 +55,7 @@ _OPEN = (State.OPEN, State.LOST)
 _OVER = (State.CLOSING, State.CLOSED)
 
 _NOT_TRACKED = (Ping, Close, Ack, SequenceMessage)
-"""What stateful reconnect does not count; a call or an item that does not bind has been counted by its sender."""
+"""What stateful reconnect does not count (SPEC 2.4). What does not bind counts: its sender has counted it."""
 
 
 class HubConnection:
@@ -195,8 +195,7 @@ class HubConnection:
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Bytes came from the peer; any chunking is fine."""
         if (self._state is State.OPEN or self._state is State.HANDSHAKE) and not self._eof:
-            buffer = self._later[-1] if self._later else self._buffer
-            buffer.append(data)
+            self._newest_buffer().append(data)
             self._drained = False
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
@@ -393,7 +392,8 @@ class HubConnection:
         self._lost_by = None
         self._output.clear()
         self._output_size = 0
-        self._later.append(RecordBuffer())
+        if len(self._newest_buffer()):
+            self._later.append(RecordBuffer())
         self._drained = False
         self._append(self._codec.encode(SequenceMessage(sequence_id=self._replay.resume())))
         self._write_on(self._replay)
@@ -421,6 +421,10 @@ class HubConnection:
         number = self._next_id
         self._next_id += 1
         return str(number) if self._role is Role.CLIENT else f"s{number}"
+
+    def _newest_buffer(self) -> RecordBuffer:
+        """Return where the bytes of the present transport go."""
+        return self._later[-1] if self._later else self._buffer
 
     def _append(self, data: bytes) -> None:
         """Write what no Ack is about, past all that waits for one."""

@@ -97,6 +97,8 @@ class RecordBuffer:
 def frame_binary(record: bytes) -> bytes:
     """Put the length of a record before it: seven bits a byte, the lowest first (SPEC 1.2)."""
     length = len(record)
+    if length <= 0x7F:
+        return bytes((length,)) + record
     prefix = bytearray()
     while length > 0x7F:
         prefix.append(length & 0x7F | 0x80)

@@ -42,7 +42,7 @@ _BINDING_ERROR = (
     "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
     "being invoked."
 )
-_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)
+_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)  # what Unpacker raises
 
 Headers = dict[str, str]
 
@@ -155,7 +155,7 @@ class MessagePackCodec:
         """Encode one message with its length before it, elements in the order of SPEC 2.3.1."""
         try:
             return frame_binary(self._encode(self._elements(message)))
-        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        except Exception as error:  # hooks and properties of the user's run here
             raise LocalProtocolError(f"{type(message).__name__} cannot be written as MessagePack: {error}") from error
 
     # within
@@ -164,23 +164,33 @@ class MessagePackCodec:
         write = self._payloads.write
         match message:
             case Invocation():
-                arguments = [write(argument) for argument in message.arguments]
-                stream_ids = message.stream_ids or ()
-                return 1, message.headers or {}, message.invocation_id or None, message.target, arguments, stream_ids
+                return (
+                    1,
+                    dict(message.headers) if message.headers else {},
+                    message.invocation_id or None,
+                    message.target,
+                    [write(argument) for argument in message.arguments],
+                    list(message.stream_ids) if message.stream_ids else (),
+                )
             case StreamItem():
-                return 2, message.headers or {}, message.invocation_id, write(message.item)
+                return 2, dict(message.headers or ()), message.invocation_id, write(message.item)
             case Completion(error=str()):
-                return 3, message.headers or {}, message.invocation_id, _ERROR, message.error
+                return 3, dict(message.headers or ()), message.invocation_id, _ERROR, message.error
             case Completion():
                 if message.result is UNSET:
-                    return 3, message.headers or {}, message.invocation_id, _VOID
-                return 3, message.headers or {}, message.invocation_id, _VALUE, write(message.result)
+                    return 3, dict(message.headers or ()), message.invocation_id, _VOID
+                return 3, dict(message.headers or ()), message.invocation_id, _VALUE, write(message.result)
             case StreamInvocation():
-                arguments = [write(argument) for argument in message.arguments]
-                stream_ids = message.stream_ids or ()
-                return 4, message.headers or {}, message.invocation_id, message.target, arguments, stream_ids
+                return (
+                    4,
+                    dict(message.headers or ()),
+                    message.invocation_id,
+                    message.target,
+                    [write(argument) for argument in message.arguments],
+                    list(message.stream_ids or ()),
+                )
             case CancelInvocation():
-                return 5, message.headers or {}, message.invocation_id
+                return 5, dict(message.headers or ()), message.invocation_id
             case Ping():
                 return (6,)
             case Close():
@@ -193,9 +203,9 @@ class MessagePackCodec:
 
     def _build(self, fields: Any, binder: Binder, max_depth: int) -> HubMessage | None:
         """Return the message of a record that is in order as far as its types go; None if it must be read slowly."""
-        if isinstance(fields, _Close):
-            return Close(error=fields.error, allow_reconnect=fields.allow_reconnect)
-        if isinstance(fields, _Numbered):
+        if fields.type > 6:
+            if isinstance(fields, _Close):
+                return Close(error=fields.error, allow_reconnect=fields.allow_reconnect)
             return _numbered(fields.type, fields.sequence_id)
         headers: Headers = fields.headers
         if headers and ("" in headers or "" in headers.values()):
@@ -288,7 +298,7 @@ class MessagePackCodec:
             return (), error
         try:
             return self._decode_payload(raw, shape, max_depth), None
-        except _UNREADABLE as error:
+        except Exception as error:
             return (), _why_arguments_do_not_bind(raw, shape, error)
 
     def _item(
@@ -300,7 +310,7 @@ class MessagePackCodec:
             return StreamBindingFailure(invocation_id=stream_id, error=error)
         try:
             item = self._decode_payload(raw, shape, max_depth)
-        except _UNREADABLE as error:
+        except Exception as error:
             return StreamBindingFailure(
                 invocation_id=stream_id, error=RemoteProtocolError(_unfit("item", shape, error))
             )
@@ -315,12 +325,13 @@ class MessagePackCodec:
             return Completion(headers=headers or None, invocation_id=invocation_id, result=None)
         try:
             result = self._decode_payload(raw, shape, max_depth)
-        except _UNREADABLE as error:
+        except Exception as error:
             text = f"Error trying to deserialize result to {_type_name(shape)}. {_unfit('argument', shape, error)}"
             return Completion(headers=headers or None, invocation_id=invocation_id, error=text)
         return Completion(headers=headers or None, invocation_id=invocation_id, result=result)
 
     def _decode_payload(self, raw: Raw | None, shape: Shape, max_depth: int) -> Any:
+        """Raises an exception of whatever kind for what does not fit, as `PayloadFormat.decoder` says."""
         if raw is None:
             raise ValueError("it is cut off")
         if _is_deeper(raw, max_depth - 1):
@@ -527,6 +538,8 @@ _NOT_NESTING = bytes(code for code in range(256) if not (0x80 <= code <= 0x9F or
 
 def _is_deeper(raw: Raw, levels: int) -> bool:
     """Whether a payload's arrays and maps are nested in each other more than so many levels deep."""
+    if memoryview(raw).nbytes <= levels:
+        return False
     data = bytes(raw)
     if len(data.translate(None, _NOT_NESTING)) <= levels:
         return False
