@@ -13,6 +13,7 @@ def test_a_request_names_protocol_and_version() -> None:
 def test_a_response_is_empty_or_an_error() -> None:
     assert response() == b"{}\x1e"
     assert response("no \u2603") == '{"error":"no \u2603"}\x1e'.encode()
+    assert response("\ufeff\U0001f600\x1f") == b'{"error":"\\uFEFF\\uD83D\\uDE00\\u001F"}\x1e'
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,6 @@ VERDICTS: dict[str, str] = {
 
 TEXTS: dict[str, str] = {}
 """Inputs that end a connection for the same reason in other words, or under another exception's name."""
+
+LIVE: dict[str, str] = {}
+"""Mutated inputs of test_differential.py, by their kind and bytes."""

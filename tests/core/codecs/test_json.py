@@ -284,7 +284,7 @@ def test_strings_of_the_envelope_are_text(junk: bytes) -> None:
 
 @pytest.mark.parametrize("junk", NO_TEXT)
 def test_what_is_skipped_need_not_be_text(junk: bytes) -> None:
-    assert decode(b'{"type":6,"note":"' + junk + b'","' + junk + b'":1}') == Ping()
+    assert decode(b'{"type":6,"note":"' + junk + b'","note' + junk + b'":1}') == Ping()
     assert decode(b'{"type":6,"item":"' + junk + b'"}') == Ping()
 
 
@@ -312,6 +312,25 @@ def test_an_item_that_is_no_json_is_a_failure_of_its_stream_only(item: str, rest
     assert message.invocation_id == "7"
     assert isinstance(message.error, RemoteProtocolError)
     assert message.error.kind == "JsonException"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"invocationId":"7","item":1}',
+        '{"type":3,"invocationId":"7","item":1',
+        '{"type":2,"invocationId":"7","item":1,"item":2}x',
+    ],
+)
+def test_an_item_that_does_not_bind_hides_what_else_is_wrong(record: str) -> None:
+    message = decode_declared(record)
+    assert isinstance(message, StreamBindingFailure)
+    assert message.invocation_id == "7"
+    assert isinstance(message.error, HubError)
+
+
+def test_an_item_that_binds_hides_nothing() -> None:
+    assert str(refusal('{"invocationId":"7","item":1}')) == "Missing required property 'type'."
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,29 @@ def test_names_are_compared_without_their_escapes(text: str | bytes, name: str) 
     assert one.read_name() == name
 
 
+@pytest.mark.parametrize(
+    ("name", "fails"),
+    [
+        ("\\ud800type", True),
+        ("ty\\udc00", True),
+        ("\\ud800", True),
+        ("type\\ud800", True),
+        ("tyre\\ud800", False),
+        ("\udcff\\ud800", False),
+        ("\\ud800" + "x" * 24, False),
+    ],
+)
+def test_half_a_surrogate_pair_fails_where_a_known_name_may_stand(name: str, fails: bool) -> None:
+    one = JsonReader(f'{{"{name}":1}}'.encode("utf-8", "surrogateescape"), 64, [b"type"])
+    one.read_object()
+    if not fails:
+        assert one.read_name() == ""
+        return
+    with pytest.raises(RemoteProtocolError) as refused:
+        one.read_name()
+    assert refused.value.kind == "InvalidOperationException"
+
+
 def refusal(read: Callable[[JsonReader], Any], text: str | bytes) -> RemoteProtocolError:
     with pytest.raises(RemoteProtocolError) as refused:
         read(reader(text))

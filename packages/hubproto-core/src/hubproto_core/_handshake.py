@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ._codecs._json_reader import JsonReader, MalformedJson
+from ._codecs._json_text import dotnet_text
 from ._errors import HubError, RemoteProtocolError
 from ._framing import RECORD_SEPARATOR
 
@@ -22,13 +23,13 @@ def request(protocol: str, version: int) -> bytes:
 
 def response(error: str | None = None) -> bytes:
     """Return the record with which a server answers; an error ends the connection."""
-    return msgspec.json.encode({} if error is None else {"error": error}) + RECORD_SEPARATOR
+    return dotnet_text(msgspec.json.encode({} if error is None else {"error": error})) + RECORD_SEPARATOR
 
 
 def parse_request(record: bytes) -> tuple[str, int]:
     """Return protocol and version. Raises `RemoteProtocolError` with the reference's local text (SPEC 1.4.1)."""
     try:
-        protocol, version = _read_request(JsonReader(record, _MAX_DEPTH))
+        protocol, version = _read_request(JsonReader(record, _MAX_DEPTH, (b"protocol", b"version")))
     except MalformedJson as error:
         raise _malformed() from error
     if protocol is None or version is None:
@@ -41,7 +42,7 @@ def parse_request(record: bytes) -> tuple[str, int]:
 def parse_response(record: bytes) -> None:
     """Accept a server's answer. Raises `HubError` with the server's text, or `RemoteProtocolError` (SPEC 1.4.3)."""
     try:
-        error = _read_response(JsonReader(record, _MAX_DEPTH))
+        error = _read_response(JsonReader(record, _MAX_DEPTH, (b"type", b"error")))
     except MalformedJson as malformed:
         raise _malformed() from malformed
     if error is not None:

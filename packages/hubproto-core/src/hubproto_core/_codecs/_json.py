@@ -102,9 +102,9 @@ class JsonCodec:
         if fields.arguments is not UNSET and not _are_one_array(fields.arguments, record):
             return _decode_in_order(record, self._payloads, binder, max_depth)
         decode = _DECODERS.get(fields.type)  # type: ignore[arg-type]  # UNSET is no key
-        if decode is None:
-            return _unknown(fields)
-        return decode(fields, self._payloads, binder)
+        if decode is not None:
+            return decode(fields, self._payloads, binder)
+        return _decode_in_order(record, self._payloads, binder, max_depth) if fields.type is UNSET else None
 
     def encode(self, message: HubMessage) -> bytes:
         """Encode one message with its 0x1E, members in the order of SPEC 2.2.3."""
@@ -157,30 +157,25 @@ def _are_one_array(arguments: Raw, record: bytes) -> bool:
     return found == 1 or found == bytes(arguments).count(_ARGUMENTS) + 1
 
 
-def _unknown(fields: _Record) -> HubMessage | None:
-    """Ignore a message of a type that nobody knows."""
-    if fields.type is UNSET:
-        raise _required("type")
-    return None
-
-
 def _decode_in_order(record: bytes, payloads: JsonPayloads, binder: Binder, max_depth: int) -> HubMessage | None:
     """Decode a record as the reference does, member by member up to the first mistake.
 
-    What comes behind the object does not matter, nor what is in a member that nobody knows. An item that is no JSON is
-    a failure of its stream only, where the record has told its stream by then.
+    What comes behind the object does not matter, nor what is in a member that nobody knows. An item that does not bind,
+    or is no JSON, is a failure of its stream only, whatever follows, where the record has told its stream by then.
     """
     fields = _Record()
     try:
-        failure = _read_members(JsonReader(record, max_depth), fields, payloads, binder)
+        failure = _read_members(JsonReader(record, max_depth, _NAMES), fields, payloads, binder)
     except MalformedJson as error:
         raise RemoteProtocolError("Error reading JSON.") from error
     if isinstance(failure, StreamBindingFailure):
         return failure
     if failure is not None and fields.target and (fields.type == 1 or fields.type == 4):
         return InvocationBindingFailure(invocation_id=fields.invocationId or None, target=fields.target, error=failure)
-    decode = _DECODERS.get(fields.type)  # type: ignore[arg-type]  # UNSET is no key
-    return _unknown(fields) if decode is None else decode(fields, payloads, binder)
+    if fields.type is UNSET:
+        raise _required("type")
+    decode = _DECODERS.get(fields.type)
+    return None if decode is None else decode(fields, payloads, binder)
 
 
 def _read_members(
@@ -192,15 +187,9 @@ def _read_members(
     reader.read_object()
     while (name := reader.read_name()) is not None:
         if name == "item":
-            reader.read()
-            try:
-                fields.item = Raw(reader.value())
-            except MalformedJson as error:
-                if not fields.invocationId:
-                    raise
-                wrong = RemoteProtocolError("Error reading JSON.", kind="JsonException")
-                wrong.__cause__ = error
-                return StreamBindingFailure(invocation_id=fields.invocationId, error=wrong)
+            lost = _read_item(reader, fields, payloads, binder)
+            if lost is not None:
+                return lost
         elif name == "arguments":
             fields.arguments = _read_arguments(reader)
             if fields.target:
@@ -217,6 +206,22 @@ def _read_members(
         failure = _decode_call(fields, payloads, binder)[1] or failure
         fields.arguments = last
     return failure
+
+
+def _read_item(
+    reader: JsonReader, fields: _Record, payloads: JsonPayloads, binder: Binder
+) -> StreamBindingFailure | None:
+    reader.read()
+    try:
+        fields.item = Raw(reader.value())
+    except MalformedJson as error:
+        if not fields.invocationId:
+            raise
+        wrong = RemoteProtocolError("Error reading JSON.", kind="JsonException")
+        wrong.__cause__ = error
+        return StreamBindingFailure(invocation_id=fields.invocationId, error=wrong)
+    message = _stream_item(fields, payloads, binder) if fields.invocationId else None
+    return message if isinstance(message, StreamBindingFailure) else None
 
 
 def _read_arguments(reader: JsonReader) -> Raw:
@@ -291,6 +296,7 @@ _MEMBERS: dict[str, Callable[[JsonReader, _Record], None]] = {
     "allowReconnect": _read_allow_reconnect,
     "sequenceId": _read_sequence_id,
 }
+_NAMES = [name.encode() for name in (*_MEMBERS, "item", "arguments")]
 
 
 def _required(name: str) -> RemoteProtocolError:

@@ -107,7 +107,7 @@ def parse_response(body: bytes, url: str) -> NegotiateResponse:
 
 def decode_response(body: bytes) -> NegotiateResponse:
     """Return what a server answers. Raises `MalformedJson`, or `RemoteProtocolError` with the reference's words."""
-    reader = JsonReader(body, _MAX_DEPTH)
+    reader = JsonReader(body, _MAX_DEPTH, _NAMES)
     strings: dict[str, str] = {}
     version = 0
     use_stateful_reconnect = False
@@ -150,6 +150,8 @@ def decode_response(body: bytes) -> NegotiateResponse:
 
 
 _STRINGS = frozenset({"url", "accessToken", "connectionId", "connectionToken", "error"})
+_OTHERS = ("negotiateVersion", "availableTransports", "useStatefulReconnect", "ProtocolVersion")
+_NAMES = [name.encode() for name in (*_STRINGS, *_OTHERS)]
 
 
 def _read_transports(reader: JsonReader) -> tuple[AvailableTransport, ...]:
