@@ -4,7 +4,7 @@ from ._binding import Binder, Shape
 from ._call import Call, ConnectionInfo
 from ._client_session import ClientSession, Handlers
 from ._clients import CallerClients, Clients, Groups, Registry, Selection
-from ._codecs import Codec, JsonCodec, TransferFormat
+from ._codecs import Codec, JsonCodec, MessagePackCodec, TransferFormat
 from ._config import HubConfig
 from ._connection import HubConnection, Role
 from ._effects import CancelCall, Effect, EffectQueue, StartCall, Wake
@@ -36,16 +36,19 @@ from ._messages import (
 )
 from ._running import IncomingStream, OutgoingCall, RunningCall, Upload
 from ._session import Session
+from ._values import ZERO_OFFSET, Char, Single
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "ZERO_OFFSET",
     "Ack",
     "Binder",
     "Call",
     "CallerClients",
     "CancelCall",
     "CancelInvocation",
+    "Char",
     "ClientSession",
     "Clients",
     "Close",
@@ -72,6 +75,7 @@ __all__ = [
     "InvocationBindingFailure",
     "JsonCodec",
     "LocalProtocolError",
+    "MessagePackCodec",
     "OutgoingCall",
     "Ping",
     "Registry",
@@ -82,6 +86,7 @@ __all__ = [
     "SequenceMessage",
     "Session",
     "Shape",
+    "Single",
     "StartCall",
     "StreamBindingFailure",
     "StreamInvocation",

@@ -13,7 +13,7 @@ __all__ = ["ANY", "ANY_ARGUMENTS", "AnyBinder", "Binder", "Shape"]
 class Shape:
     """The type of one payload. `length` is the number of arguments, for a payload that is a list of them.
 
-    Codecs keep what they compile from the type in `decoders`, under their own name.
+    Codecs keep what they compile from the type in `decoders`, under a key of their own.
     """
 
     __slots__ = ("decoders", "length", "type")
@@ -23,7 +23,7 @@ class Shape:
         msgspec.json.Decoder(type)
         self.type: Any = type
         self.length: int | None = length
-        self.decoders: dict[str, Any] = {}
+        self.decoders: dict[object, Any] = {}
 
     @classmethod
     @lru_cache(maxsize=256)

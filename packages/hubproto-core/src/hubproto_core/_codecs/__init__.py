@@ -8,8 +8,9 @@ from .._binding import Binder
 from .._framing import RecordBuffer
 from .._messages import HubMessage
 from ._json import JsonCodec
+from ._msgpack import MessagePackCodec
 
-__all__ = ["Codec", "JsonCodec", "TransferFormat"]
+__all__ = ["Codec", "JsonCodec", "MessagePackCodec", "TransferFormat"]
 
 TransferFormat = Literal["text", "binary"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
 import msgspec
@@ -25,8 +26,10 @@ from .._messages import (
     StreamInvocation,
     StreamItem,
 )
-from ._json_text import check_text, dotnet_text, encode_unknown, read_members
+from ._json_payloads import JsonPayloads
+from ._json_text import check_text, dotnet_text, read_members
 from ._names import decoder_for
+from ._naming import Rename
 
 __all__ = ["JsonCodec"]
 
@@ -56,19 +59,31 @@ class _Record(Struct, gc=False):
 
 _decode_record = msgspec.json.Decoder(_Record).decode
 _decode_elements = msgspec.json.Decoder(list[Raw]).decode
-_encode = msgspec.json.Encoder(enc_hook=encode_unknown).encode
-
-_PLAIN = frozenset({str, int, bool, type(None), bytes, UnsetType})
+_encode = msgspec.json.Encoder().encode
 
 
 class JsonCodec:
-    """The `json` protocol, versions 1 and 2."""
+    """The `json` protocol, versions 1 and 2.
 
-    __slots__ = ()
+    `rename` says how members of objects are called on the wire: "camel" by default, as in .NET; they are read in any
+    case. `enc_hook(value)` turns a value of a type of your own into one that can be written; `dec_hook(type, value)`
+    makes a value of such a type from what has arrived, or raises ValueError.
+    """
+
+    __slots__ = ("_payloads",)
 
     name: Literal["json"] = "json"
     version: Literal[2] = 2
     transfer_format: Literal["text"] = "text"
+
+    def __init__(
+        self,
+        *,
+        rename: Rename = "camel",
+        enc_hook: Callable[[Any], Any] | None = None,
+        dec_hook: Callable[[type, Any], Any] | None = None,
+    ) -> None:
+        self._payloads = JsonPayloads.of(rename, enc_hook, dec_hook)
 
     def next_record(self, buffer: RecordBuffer, limit: int | None) -> bytes | None:
         """Take one record, up to its 0x1E."""
@@ -93,20 +108,46 @@ class JsonCodec:
 
     def encode(self, message: HubMessage) -> bytes:
         """Encode one message with its 0x1E, members in the order of SPEC 2.2.3."""
-        payload: Any = ()
-        if isinstance(message, Completion):
-            payload = message.result
-            if message.error == "":
-                message = Completion(headers=message.headers, invocation_id=message.invocation_id)
-        elif isinstance(message, StreamItem):
-            payload = message.item
-        elif isinstance(message, Invocation) and message.invocation_id == "":
-            message = msgspec.structs.replace(message, invocation_id=None)
         try:
-            data = _encode(message)
+            data = _encode(self._prepared(message))
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
             raise LocalProtocolError(f"{type(message).__name__} cannot be written as JSON: {error}") from error
-        return dotnet_text(data, numbers=type(payload) not in _PLAIN) + RECORD_SEPARATOR
+        return dotnet_text(data) + RECORD_SEPARATOR
+
+    def _prepared(self, message: HubMessage) -> HubMessage:
+        """Return the message with its payload as msgspec must be given it, and without what .NET leaves out."""
+        write = self._payloads.write
+        match message:
+            case Invocation():
+                return Invocation(
+                    headers=message.headers or None,
+                    invocation_id=message.invocation_id or None,
+                    target=message.target,
+                    arguments=[write(argument) for argument in message.arguments],
+                    stream_ids=message.stream_ids,
+                )
+            case StreamItem():
+                return StreamItem(
+                    headers=message.headers or None,
+                    invocation_id=message.invocation_id,
+                    item=write(message.item),
+                )
+            case Completion():
+                return Completion(
+                    headers=message.headers or None,
+                    invocation_id=message.invocation_id,
+                    error=message.error or None,
+                    result=write(message.result),
+                )
+            case StreamInvocation():
+                return StreamInvocation(
+                    headers=message.headers or None,
+                    invocation_id=message.invocation_id,
+                    target=message.target,
+                    arguments=[write(argument) for argument in message.arguments],
+                    stream_ids=message.stream_ids,
+                )
+        return message
 
 
 def _explain(record: bytes) -> NoReturn:

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from ._json_text import ReceivedFloat, encode_unknown
+from ._json_payloads import ReceivedFloat
 
 __all__ = ["decoder_for"]
 
 _NAME = re.compile(rb'"([^"\\]*)"\s*:')
 _decode_any = msgspec.json.Decoder(float_hook=ReceivedFloat).decode
-_encode = msgspec.json.Encoder(enc_hook=encode_unknown).encode
+_encode = msgspec.json.Encoder(enc_hook=lambda v: msgspec.Raw(v.text.encode())).encode
 
 
 class _Names:
