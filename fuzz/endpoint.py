@@ -172,7 +172,7 @@ def heard(output: bytes) -> bytes:
     """What a socket has sent, without the frames' heads: how many messages share a frame depends on the reads."""
     head, switched, rest = output.partition(b"HTTP/1.1 101 ")
     if not switched:
-        return output
+        return output.partition(b"HTTP/1.1 400 ")[0]  # h11 describes what it has seen of a bad request so far
     answer, _, frames = rest.partition(b"\r\n\r\n")
     heard = bytearray(head + answer)
     while frames:

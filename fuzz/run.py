@@ -1,7 +1,7 @@
 """Run fuzz targets: `python -m fuzz.run [TARGET ...] [--minutes N] [--jobs N] [--folder PATH]`.
 
 Each target runs in a process of its own, on a corpus that grows in the folder from one run to the next. An input that
-makes a target fail is kept there too, is printed, and makes the exit status 1; `--input FILE` runs a target on it alone.
+makes a target fail is kept there too, and makes the exit status 1; `--input FILE` runs a target on one input alone.
 """
 
 from __future__ import annotations
