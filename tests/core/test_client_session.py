@@ -699,3 +699,130 @@ def test_facts_come_from_the_connection() -> None:
     assert session.next_timeout() == 15.0
     session.handle_timeout(now=30.0)
     assert isinstance(session.error, TransportError)
+
+
+# --- stateful reconnect ----------------------------------------------------------------------------------------------
+
+CUT = TransportError("cut")
+
+
+def resumable(handlers: Handlers | None = None, **settings: Any) -> ServerPeer:
+    return ServerPeer(handlers, HubConfig(**{"keep_alive_interval": 1e6, **settings}), stateful=True)
+
+
+def sequence(number: int) -> dict[str, Any]:
+    return {"type": 9, "sequenceId": number}
+
+
+def ack(number: int) -> dict[str, Any]:
+    return {"type": 8, "sequenceId": number}
+
+
+def test_calls_streams_and_uploads_go_on_across_a_cut() -> None:
+    server = resumable()
+    session = server.session
+    call = session.invoke("Up", [Upload(["a", "b"])])
+    down = session.stream("Count")
+    uploading = server.shell.find("upload")
+    assert session.send_item(uploading, "a")
+    started = server.hear()
+    server.say(item(0, "3"))
+    session.receive_eof(CUT, now=0.0)
+    assert (session.is_lost, session.is_open, session.closed) == (True, True, None)
+    assert session.send_item(uploading, "b")
+    server.shell.finish(uploading)
+    late = session.invoke("Add", [1, 2])
+    assert server.hear() == []
+    assert server.shell.asked_to_cancel == []
+    session.resume()
+    assert server.hear() == [
+        sequence(1),
+        *started,
+        item("b", "1"),
+        completion("1"),
+        {"type": 1, "invocationId": late.invocation_id, "target": "Add", "arguments": [1, 2]},
+    ]
+    server.say(sequence(1), item(0, "3"), item(1, "3"), completion("3"))
+    server.say(completion(call.invocation_id, result="2:ab"), completion(late.invocation_id, result=3))
+    assert taken_to_the_end(down) == [0, 1]
+    assert (call.outcome(), late.outcome()) == ("2:ab", 3)
+
+
+def taken_to_the_end(stream: IncomingStream) -> list[Any]:
+    items = []
+    try:
+        while True:
+            items.append(stream.receive_nowait())
+    except EndOfStream:
+        return items
+
+
+def test_a_handler_s_answer_is_kept_while_the_transport_is_lost() -> None:
+    handlers = Handlers()
+    handlers.add("ask", lambda: WAITS)
+    server = resumable(handlers)
+    server.say(invoke("ask", invocationId="s1"))
+    server.session.receive_eof(CUT, now=0.0)
+    server.shell.finish(server.shell.find("ask"), "yes")
+    server.session.resume()
+    assert server.hear() == [sequence(1), completion("s1", result="yes")]
+
+
+def test_everything_fails_when_the_transport_is_not_replaced() -> None:
+    server = resumable(resume_window=3.0)
+    session = server.session
+    call, down = session.invoke("Slow", [Upload(["a"])]), session.stream("Count")
+    session.receive_eof(CUT, now=0.0)
+    session.handle_timeout(now=2.9)
+    assert session.is_lost
+    session.handle_timeout(now=3.0)
+    for wait in (call.outcome, down.receive_nowait):
+        with pytest.raises(TransportError, match="not replaced within 3 s: cut$"):
+            wait()
+    server.shell.cancel_asked()
+    assert server.shell.labels() == []
+    with pytest.raises(LocalProtocolError):
+        session.resume()
+
+
+def test_an_upload_pauses_while_too_much_waits_for_a_new_transport() -> None:
+    server = resumable(send_buffer=100)
+    server.session.invoke("Up", [Upload([])])
+    uploading = server.shell.find("upload")
+    server.session.receive_eof(CUT, now=0.0)
+    while has_room(server):
+        server.session.send_item(uploading, "x" * 30)
+    server.session.resume()
+    server.session.data_to_send(now=0.0)
+    assert server.shell.was_woken(server.session)
+    assert has_room(server)
+
+
+def has_room(server: ServerPeer) -> bool:
+    return server.session.writable
+
+
+def test_an_upload_that_waits_for_acks_does_not_wait_for_ever_behind_slow_handlers() -> None:
+    handlers = Handlers()
+    handlers.add("news", lambda: WAITS)
+    server = resumable(handlers, stream_buffer=2, stream_buffer_limit=6, send_buffer=50, replay_buffer=50)
+    server.say(*(invoke("news") for _ in range(4)))
+    assert not server.session.want_read
+    server.session.send("Up", [Upload([])])
+    uploading = server.shell.find("upload")
+    server.hear()
+    while has_room(server):
+        server.session.send_item(uploading, "x" * 20)
+        server.hear()
+    server.say(*(invoke("news") for _ in range(3)), ack(1))
+    assert len(server.hear()) == 1
+    server.session.send_item(uploading, "x" * 20)
+    server.session.send_item(uploading, "x" * 20)
+    server.say(*(invoke("news") for _ in range(3)), ack(2))
+    assert server.hear() == []
+    assert not server.session.want_read  # there is a limit to this
+    server.shell.finish(server.shell.find("news"))
+    server.shell.finish(server.shell.find("news"))
+    server.shell.finish(server.shell.find("news"))
+    server.shell.finish(server.shell.find("news"))
+    assert len(server.hear()) == 1

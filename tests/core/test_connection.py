@@ -32,7 +32,7 @@ from hubproto_core import (
     StreamItem,
     TransportError,
 )
-from tests.kit.wire import HANDSHAKE, pack, pieces, unpack
+from tests.kit.wire import HANDSHAKE, HANDSHAKE_2, pack, pieces, unpack
 
 OPENED = HandshakeCompleted(protocol="json", version=1)
 PING = pack({"type": 6})
@@ -909,6 +909,492 @@ def test_a_broken_rule_changes_nothing(role: Role, command: Command) -> None:
         conn.send_item("3", 1)
         conn.cancel("1")
         assert len(sent(conn)) == 3
+
+
+# --- stateful reconnect ----------------------------------------------------------------------------------------------
+
+LOST = TransportError("reset")
+
+
+def stateful(role: Role, **settings: Any) -> HubConnection:
+    """A connection that may be resumed. Timers other than the one that is tested are far away."""
+    far = {"keep_alive_interval": 1e6, "silence_timeout": 1e6, **settings}
+    conn = HubConnection(role, [JsonCodec()], config=HubConfig(**far), stateful=True, now=0.0)
+    completed = HandshakeCompleted(protocol="json", version=2)
+    assert feed(conn, HANDSHAKE_2 if role is Role.SERVER else b"{}\x1e") == [completed]
+    conn.data_to_send(now=0.0)
+    return conn
+
+
+def facts(conn: HubConnection) -> list[str]:
+    """Which of these are true."""
+    return [name for name in ("stateful", "is_lost", "waits_for_ack", "want_read", "is_over") if getattr(conn, name)]
+
+
+def call(number: int) -> dict[str, Any]:
+    return {"type": 1, "target": str(number), "arguments": []}
+
+
+def calls(*numbers: int) -> bytes:
+    return pack(*(call(number) for number in numbers))
+
+
+def targets(taken: list[Event]) -> list[int]:
+    numbers = []
+    for event in taken:
+        assert isinstance(event, Invocation)
+        numbers.append(int(event.target))
+    return numbers
+
+
+def say(conn: HubConnection, *numbers: int) -> None:
+    for number in numbers:
+        conn.send(str(number))
+
+
+def sequence(number: int) -> dict[str, Any]:
+    return {"type": 9, "sequenceId": number}
+
+
+def ack(number: int) -> dict[str, Any]:
+    return {"type": 8, "sequenceId": number}
+
+
+@pytest.mark.parametrize("version", [-5, 0, 1])
+def test_a_client_of_version_1_turns_stateful_reconnect_off(version: int) -> None:
+    conn = HubConnection(Role.SERVER, [JsonCodec()], stateful=True, now=0.0)
+    feed(conn, pack({"protocol": "json", "version": version}))
+    assert facts(conn) == ["want_read"]
+    conn.receive_eof(LOST, now=0.0)
+    assert the_end(conn).error is LOST
+
+
+def test_version_2_alone_does_not_turn_it_on() -> None:
+    conn = fresh(Role.SERVER)
+    feed(conn, HANDSHAKE_2)
+    assert not conn.stateful
+    with pytest.raises(LocalProtocolError):
+        conn.resume()
+
+
+def test_a_client_asks_for_version_2() -> None:
+    conn = HubConnection(Role.CLIENT, [JsonCodec()], stateful=True, now=0.0)
+    assert conn.data_to_send(now=0.0) == HANDSHAKE_2
+    assert facts(conn) == ["want_read"]
+    assert feed(conn, b"{}\x1e") == [HandshakeCompleted(protocol="json", version=2)]
+    assert facts(conn) == ["stateful", "want_read"]
+    assert sent(conn) == [{"type": 6}]
+
+
+@BOTH
+def test_a_transport_that_breaks_before_the_handshake_cannot_be_replaced(role: Role) -> None:
+    conn = HubConnection(role, [JsonCodec()], stateful=True, now=0.0)
+    with pytest.raises(LocalProtocolError, match="cannot be replaced"):
+        conn.resume()
+    conn.receive_eof(LOST, now=0.0)
+    assert the_end(conn).error is LOST
+
+
+@BOTH
+def test_a_broken_transport_is_not_the_end_but_awaits_another(role: Role) -> None:
+    conn = stateful(role)
+    assert facts(conn) == ["stateful", "want_read"]
+    conn.receive_eof(LOST, now=3.0)
+    assert facts(conn) == ["stateful", "is_lost"]
+    assert conn.is_open
+    assert events(conn, 3.0) == []
+    assert conn.next_timeout() == 18.0
+    say(conn, 1)
+    assert conn.data_to_send(now=4.0) == b""
+    assert conn.unsent == len(JsonCodec().encode(Invocation(target="1", arguments=[])))
+    conn.resume()
+    assert facts(conn) == ["stateful"]
+    assert events(conn, 5.0) == []
+    assert facts(conn) == ["stateful", "want_read"]
+    assert sent(conn, 5.0) == [sequence(1), call(1)]
+    assert conn.unsent == 0
+    conn.handle_timeout(now=20.0)
+    assert conn.is_open
+
+
+@BOTH
+def test_what_is_lost_too_long_ends(role: Role) -> None:
+    conn = stateful(role, resume_window=2.5)
+    say(conn, 1)
+    conn.receive_eof(LOST, now=1.0)
+    conn.handle_timeout(now=3.4)
+    assert facts(conn) == ["stateful", "is_lost"]
+    conn.handle_timeout(now=3.5)
+    assert facts(conn) == ["is_over"]
+    end = the_end(conn, 3.5)
+    assert isinstance(end.error, TransportError)
+    assert str(end.error) == "the transport was lost, and not replaced within 2.5 s: reset"
+    assert end.error.__cause__ is LOST
+    assert end.allow_reconnect
+    assert conn.unsent == 0
+    assert conn.data_to_send(now=3.5) == b""
+    with pytest.raises(LocalProtocolError):
+        conn.resume()
+
+
+@BOTH
+def test_only_what_is_not_acknowledged_is_sent_again(role: Role) -> None:
+    conn = stateful(role)
+    say(conn, 1, 2, 3)
+    conn.data_to_send(now=0.0)
+    feed(conn, pack(ack(2)))
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    assert sent(conn) == [sequence(3), call(3)]
+    feed(conn, pack(ack(3)))
+    conn.receive_eof(LOST, now=0.0)
+    say(conn, 4)
+    conn.resume()
+    assert sent(conn) == [sequence(4), call(4)]
+
+
+def test_pings_and_acks_that_have_not_left_are_not_sent_again() -> None:
+    conn = stateful(Role.SERVER, keep_alive_interval=1.0)
+    feed(conn, calls(1))
+    conn.handle_timeout(now=1.0)
+    assert conn.unsent > 0
+    conn.receive_eof(LOST, now=1.0)
+    assert conn.unsent == 0
+    conn.handle_timeout(now=2.0)
+    conn.resume()
+    assert sent(conn, 2.0) == [sequence(1)]
+    assert conn.next_timeout() == 3.0
+    conn.handle_timeout(now=3.0)
+    assert sent(conn, 3.0) == [ack(1), {"type": 6}]
+
+
+def test_all_kinds_of_messages_are_kept_and_pings_and_acks_are_not_counted() -> None:
+    conn = stateful(Role.CLIENT, keep_alive_interval=1.0)
+    upload = conn.new_stream_id()
+    feed(conn, pack({"type": 1, "invocationId": "s1", "target": "Ask", "arguments": []}))
+    conn.invoke("Up", stream_ids=[upload])
+    conn.send_item(upload, 5)
+    conn.handle_timeout(now=1.0)
+    conn.complete(upload)
+    conn.complete("s1", 7)
+    conn.cancel(conn.stream("Count"))
+    before = [message for message in sent(conn, 1.0) if message["type"] not in (6, 8)]
+    assert [message["type"] for message in before] == [1, 2, 3, 3, 4, 5]
+    conn.receive_eof(LOST, now=1.0)
+    conn.resume()
+    assert sent(conn, 1.0) == [sequence(1), *before]
+    feed(conn, pack(ack(6)), now=1.0)
+    conn.receive_eof(LOST, now=1.0)
+    conn.resume()
+    assert sent(conn, 1.0) == [sequence(7)]
+
+
+def test_a_broadcast_is_kept_too() -> None:
+    conn = stateful(Role.SERVER)
+    conn.send_encoded(calls(1))
+    conn.data_to_send(now=0.0)
+    conn.resume()
+    assert sent(conn) == [sequence(1), call(1)]
+
+
+@BOTH
+def test_what_has_arrived_before_is_dropped_and_binding_failures_count(role: Role) -> None:
+    conn = HubConnection(role, [JsonCodec()], binder=Typed(), stateful=True, now=0.0)
+    feed(conn, HANDSHAKE_2 if role is Role.SERVER else b"{}\x1e")
+    bad_call = {"type": 1, "target": "Nowhere", "arguments": []}
+    bad_item = {"type": 2, "invocationId": "9", "item": "x"}
+    good = {"type": 1, "target": "Add", "arguments": [1, 2]}
+    assert len(feed(conn, pack({"type": 6}, bad_call, {"type": 77}, bad_item, good))) == 2
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    assert feed(conn, pack(sequence(1), bad_call, bad_item)) == []
+    assert len(feed(conn, pack(good, good))) == 1
+
+
+def test_a_new_socket_may_take_over_from_a_living_one() -> None:
+    conn = stateful(Role.SERVER)
+    say(conn, 1)
+    conn.data_to_send(now=0.0)
+    feed(conn, calls(1, 2) + calls(3)[:-4])
+    conn.resume()
+    assert not conn.is_lost
+    assert sent(conn) == [sequence(1), call(1)]
+    assert targets(feed(conn, pack(sequence(2)) + calls(2, 3))) == [3]
+
+
+@BOTH
+def test_whole_messages_of_the_old_transport_come_first_and_half_ones_not_at_all(role: Role) -> None:
+    conn = stateful(role)
+    conn.receive_data(calls(1, 2), now=0.0)
+    assert targets([conn.next_event(now=0.0)]) == [1]  # type: ignore[list-item]
+    conn.receive_data(calls(3)[:10], now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    conn.receive_data(calls(3)[10:], now=0.0)  # of a transport that is gone
+    conn.resume()
+    conn.receive_data(pack(sequence(2)) + calls(2, 3)[:-5], now=0.0)
+    assert not conn.want_read
+    conn.resume()
+    conn.resume()
+    conn.receive_data(pack(sequence(1)) + calls(1, 2, 3, 4), now=0.0)
+    assert targets(events(conn)) == [2, 3, 4]
+    assert conn.want_read
+
+
+def test_half_a_message_of_the_last_transport_is_still_an_error_at_the_end() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1), now=0.0)
+    conn.resume()
+    conn.receive_data(calls(2)[:-1], now=0.0)
+    conn.receive_eof(now=0.0)
+    assert not conn.stateful
+    with pytest.raises(LocalProtocolError):
+        conn.resume()
+    first, end = events(conn)
+    assert targets([first]) == [1]
+    assert isinstance(end, ConnectionClosed)
+    assert str(end.error) == "Connection terminated while reading a message."
+
+
+def test_messages_received_before_the_cut_can_be_taken_while_there_is_no_transport() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1, 2), now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    assert targets(events(conn)) == [1, 2]
+    assert conn.next_timeout() == 15.0
+
+
+@BOTH
+def test_a_second_cut_before_the_resumption_changes_nothing(role: Role) -> None:
+    conn = stateful(role)
+    conn.receive_eof(LOST, now=0.0)
+    conn.receive_eof(TransportError("again"), now=5.0)
+    conn.receive_eof(now=5.0)
+    assert conn.is_lost
+    assert conn.next_timeout() == 15.0
+
+
+def test_an_orderly_end_is_the_end_even_if_the_socket_breaks_behind_it() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_eof(now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    assert the_end(conn).error is LOST
+
+
+@pytest.mark.parametrize("message", [{"type": 7}, {"type": 7, "allowReconnect": True}])
+@BOTH
+def test_close_is_the_end_for_good(role: Role, message: dict[str, Any]) -> None:
+    conn = stateful(role)
+    conn.receive_data(pack(message), now=0.0)
+    assert the_end(conn).error is None
+    assert not conn.stateful
+    with pytest.raises(LocalProtocolError):
+        conn.resume()
+
+
+@BOTH
+def test_nothing_is_said_to_a_transport_that_is_gone(role: Role) -> None:
+    conn = stateful(role)
+    say(conn, 1)
+    conn.receive_eof(LOST, now=0.0)
+    conn.close("bye")
+    assert the_end(conn) == ConnectionClosed()
+    assert conn.unsent == 0
+    assert conn.data_to_send(now=0.0) == b""
+
+
+@pytest.mark.parametrize(("record", "error"), [(b"hello\x1e", RemoteProtocolError), (pack({"type": 7}), type(None))])
+@BOTH
+def test_an_end_that_had_arrived_before_the_cut_is_the_end(role: Role, record: bytes, error: type) -> None:
+    conn = stateful(role)
+    say(conn, 1)
+    conn.receive_data(record, now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    assert isinstance(the_end(conn).error, error)
+    assert conn.unsent == 0
+    assert conn.data_to_send(now=0.0) == b""
+
+
+# acknowledging
+
+
+@BOTH
+def test_acks_leave_at_whole_intervals_since_the_handshake_but_only_when_something_arrived(role: Role) -> None:
+    conn = HubConnection(
+        role,
+        [JsonCodec()],
+        config=HubConfig(ack_interval=2.0, keep_alive_interval=1e6, silence_timeout=1e6),
+        stateful=True,
+        now=0.0,
+    )
+    feed(conn, HANDSHAKE_2 if role is Role.SERVER else b"{}\x1e", now=10.0)
+    conn.data_to_send(now=10.0)
+    assert conn.next_timeout() not in (None, 12.0)
+    feed(conn, calls(1), now=13.0)
+    assert conn.next_timeout() == 14.0
+    feed(conn, calls(2), now=13.5)
+    conn.handle_timeout(now=13.9)
+    assert conn.data_to_send(now=13.9) == b""
+    conn.handle_timeout(now=14.0)
+    assert sent(conn, 14.0) == [ack(2)]
+    assert conn.next_timeout() != 16.0
+    feed(conn, pack({"type": 6}, {"type": 77}, sequence(3), ack(0)), now=14.5)
+    assert conn.next_timeout() != 16.0
+    feed(conn, calls(3), now=16.0)
+    assert conn.next_timeout() == 18.0
+
+
+def test_no_ack_while_lost_and_the_last_one_again_after_the_resumption() -> None:
+    conn = stateful(Role.SERVER)
+    feed(conn, calls(1))
+    conn.receive_eof(LOST, now=0.5)
+    conn.handle_timeout(now=1.0)
+    assert conn.next_timeout() == 15.5
+    conn.resume()
+    assert sent(conn, 4.2) == [sequence(1)]
+    assert conn.next_timeout() == 5.0
+    conn.handle_timeout(now=5.0)
+    assert sent(conn, 5.0) == [ack(1)]
+    conn.resume()
+    assert sent(conn, 5.1) == [sequence(1)]
+    conn.handle_timeout(now=6.0)
+    assert sent(conn, 6.0) == [ack(1)]
+
+
+def test_what_is_taken_while_lost_is_acknowledged_after_the_resumption() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1), now=0.0)
+    conn.receive_eof(LOST, now=0.5)
+    assert targets(events(conn, 0.5)) == [1]
+    assert conn.data_to_send(now=0.5) == b""
+    assert conn.next_timeout() == 15.5
+    conn.resume()
+    conn.data_to_send(now=2.0)
+    assert conn.next_timeout() == 3.0
+
+
+def test_a_message_that_comes_again_is_acknowledged_again() -> None:
+    conn = stateful(Role.SERVER)
+    feed(conn, calls(1))
+    conn.handle_timeout(now=1.0)
+    assert sent(conn, 1.0) == [ack(1)]
+    feed(conn, pack(sequence(1)) + calls(1), now=1.5)
+    conn.handle_timeout(now=2.0)
+    assert sent(conn, 2.0) == [ack(1)]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (sequence(3), "Sequence ID greater than amount of messages we've received."),
+        (sequence(0), "Sequence ID less than that of the first message."),
+        (ack(2), "Ack ID greater than amount of messages we've sent."),
+    ],
+)
+@BOTH
+def test_ids_that_cannot_be_end_the_connection(role: Role, message: dict[str, Any], text: str) -> None:
+    conn = stateful(role)
+    say(conn, 1)
+    conn.data_to_send(now=0.0)
+    say(conn, 2)
+    feed(conn, calls(1))
+    conn.receive_data(pack(message), now=0.0)
+    end = the_end(conn)
+    assert isinstance(end.error, RemoteProtocolError)
+    assert str(end.error) == text
+    close = {"type": 7, "error": CLOSED, "allowReconnect": True}
+    assert sent(conn) == [call(2), *([close] if role is Role.SERVER else [])]
+
+
+def test_a_sequence_without_a_cut_is_obeyed() -> None:
+    conn = stateful(Role.SERVER)
+    assert targets(feed(conn, calls(1, 2) + pack(sequence(2)) + calls(2, 3))) == [1, 2, 3]
+
+
+# the limit
+
+
+def test_messages_beyond_the_replay_limit_wait_for_acks_in_order() -> None:
+    size = len(JsonCodec().encode(Invocation(target="1", arguments=[])))
+    conn = stateful(Role.SERVER, replay_buffer=2 * size - 1, keep_alive_interval=5.0)
+    say(conn, 1, 2)
+    assert facts(conn) == ["stateful", "want_read"]
+    say(conn, 3, 4, 5)
+    assert facts(conn) == ["stateful", "waits_for_ack", "want_read"]
+    assert conn.unsent == 5 * size
+    assert sent(conn) == [call(1), call(2)]
+    assert conn.unsent == 3 * size
+    conn.handle_timeout(now=5.0)
+    assert sent(conn, 5.0) == [{"type": 6}]  # past those that wait
+    feed(conn, pack(ack(1)), 5.0)
+    assert sent(conn, 5.0) == [call(3)]
+    conn.receive_eof(LOST, now=5.0)
+    assert facts(conn) == ["stateful", "is_lost"]
+    assert conn.unsent == 4 * size
+    conn.resume()
+    assert facts(conn) == ["stateful", "waits_for_ack"]
+    assert sent(conn, 5.0) == [sequence(2), call(2), call(3)]
+    feed(conn, pack(ack(3)), 5.0)
+    assert sent(conn, 5.0) == [call(4), call(5)]
+    assert facts(conn) == ["stateful", "want_read"]
+
+
+def test_an_ack_that_came_over_the_old_transport_spares_nothing_that_is_already_announced() -> None:
+    conn = stateful(Role.SERVER)
+    say(conn, 1, 2)
+    conn.data_to_send(now=0.0)
+    conn.receive_data(pack(ack(1)), now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    assert events(conn) == []
+    assert sent(conn) == [sequence(1), call(1), call(2)]
+    conn.receive_data(pack(ack(1)), now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    assert events(conn) == []
+    conn.resume()
+    assert sent(conn) == [sequence(2), call(2)]
+
+
+@BOTH
+def test_farewell_comes_behind_everything_that_waits(role: Role) -> None:
+    conn = stateful(role, replay_buffer=1)
+    say(conn, 1, 2, 3)
+    conn.close()
+    assert conn.unsent > 0
+    assert sent(conn) == [call(1), call(2), call(3), {"type": 7}]
+
+
+def test_the_farewell_of_an_error_comes_behind_everything_that_waits() -> None:
+    conn = stateful(Role.SERVER, replay_buffer=1)
+    say(conn, 1, 2)
+    feed(conn, b"hello\x1e")
+    assert [message["type"] for message in sent(conn)] == [1, 1, 7]
+
+
+# silence
+
+
+def test_nobody_is_silent_who_cannot_be_heard() -> None:
+    conn = stateful(Role.CLIENT, silence_timeout=5.0, resume_window=100.0)
+    conn.receive_eof(LOST, now=1.0)
+    conn.handle_timeout(now=50.0)
+    assert conn.is_lost
+    conn.resume()
+    assert conn.data_to_send(now=60.0) != b""
+    assert events(conn, 60.0) == []
+    assert conn.next_timeout() == 65.0
+    conn.handle_timeout(now=65.0)
+    assert isinstance(the_end(conn, 65.0).error, TransportError)
+
+
+def test_the_ping_of_a_client_is_put_off_by_what_it_sends_after_the_resumption() -> None:
+    conn = stateful(Role.CLIENT, keep_alive_interval=10.0)
+    conn.receive_eof(LOST, now=1.0)
+    conn.resume()
+    conn.data_to_send(now=9.0)
+    conn.handle_timeout(now=10.0)
+    assert conn.data_to_send(now=10.0) == b""
+    conn.handle_timeout(now=19.0)
+    assert sent(conn, 19.0) == [{"type": 6}]
 
 
 # --- properties ------------------------------------------------------------------------------------------------------

@@ -967,3 +967,156 @@ def test_silence_and_pings_are_as_on_any_connection() -> None:
     client.shell.run()
     assert isinstance(client.session.error, TransportError)
     assert client.hear(12.0) == [{"type": 7, "error": "Connection closed with an error.", "allowReconnect": True}]
+
+
+# --- stateful reconnect: what goes on while there is no transport, and what waits ------------------------------------
+
+CUT = TransportError("cut")
+
+
+def resumable(**settings: Any) -> HubPeer:
+    return HubPeer(HUB, HubConfig(**{"keep_alive_interval": 1e6, **settings}), stateful=True)
+
+
+def sequence(number: int) -> dict[str, Any]:
+    return {"type": 9, "sequenceId": number}
+
+
+def ack(number: int) -> dict[str, Any]:
+    return {"type": 8, "sequenceId": number}
+
+
+def test_nothing_fails_while_the_transport_is_lost() -> None:
+    client = resumable()
+    client.say(invoke("Slow", 1), stream("Count", 1, id="2"), upload("4", id="3"))
+    client.session.receive_eof(CUT, now=0.0)
+    client.shell.run()
+    assert client.shell.asked_to_cancel == []
+    assert (client.session.is_lost, client.session.closed, client.session.want_read) == (True, None, False)
+    assert client.shell.labels() == ["Slow", "Count", "Upload"]
+    client.shell.finish(client.shell.find("Slow"), 5)
+    assert client.session.send_item(client.shell.find("Count"), 7)
+    carrier = client.session.carrier = object()
+    client.session.resume()
+    assert client.shell.was_woken(carrier)
+    assert client.hear() == [sequence(1), completion(result=5), item(7, "2")]
+
+
+def test_everything_ends_when_nobody_resumes() -> None:
+    client = resumable(resume_window=3.0)
+    client.say(invoke("Slow", 1), upload("4", id="3"))
+    (items,) = client.shell.find("Upload").incoming
+    client.session.receive_eof(CUT, now=1.0)
+    assert client.session.next_timeout() == 4.0
+    client.session.handle_timeout(now=4.0)
+    client.shell.cancel_asked()
+    assert client.session.finished
+    assert isinstance(client.session.error, TransportError)
+    assert client.hear(4.0) == []
+    with pytest.raises(HubError, match="^The underlying connection was closed.$"):
+        items.receive_nowait()
+    with pytest.raises(LocalProtocolError):
+        client.session.resume()
+
+
+def test_a_server_that_shuts_down_does_not_wait_for_a_lost_client() -> None:
+    client = resumable()
+    client.session.receive_eof(CUT, now=0.0)
+    client.session.shut_down(now=0.0)
+    assert client.hear() == []
+    assert client.session.finished
+
+
+def test_a_stream_pauses_while_too_much_waits_for_a_new_transport() -> None:
+    client = resumable(send_buffer=100)
+    client.say(stream("Count", 1))
+    call = client.shell.find("Count")
+    client.session.carrier = object()
+    client.session.receive_eof(CUT, now=0.0)
+    while has_room(client.session):
+        client.session.send_item(call, "x" * 30)
+    assert client.session.data_to_send(now=0.0) == b""
+    assert not client.shell.was_woken(client.session)
+    client.session.resume()
+    assert client.session.data_to_send(now=0.0) != b""
+    assert client.shell.was_woken(client.session)
+    assert has_room(client.session)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_client_that_is_sent_far_more_than_it_acknowledges_is_given_up(
+    lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = resumable(send_limit=500, replay_buffer=100)
+    if lost:
+        client.session.receive_eof(CUT, now=0.0)
+    while client.session.closed is None:
+        client.session.push(b"x" * 60 + b"\x1e")
+        client.session.data_to_send(now=0.0)
+    assert "it leaves more than 500 bytes unread" in caplog.text
+
+
+def test_calls_are_taken_while_results_wait_for_acks_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
+    """The Acks come behind these calls: not to read on would be to wait for ever."""
+    client = resumable(send_buffer=50, replay_buffer=50, send_limit=1000)
+    calls = [invoke("Add", number, 0, id=str(number)) for number in range(12)]
+    client.say(*calls)
+    heard = client.hear()
+    assert 0 < len(heard) < 12
+    for acknowledged in range(1, 12):
+        heard += client.ask(ack(acknowledged))
+    assert heard == [completion(str(number), result=number) for number in range(12)]
+    assert has_room(client.session)
+    client.say(*(invoke("Add", number, 0, id=str(number)) for number in range(50)))
+    client.hear()
+    assert client.session.closed is not None
+    assert "it leaves more than 1000 bytes unread" in caplog.text
+
+
+def test_a_call_that_waits_for_its_slot_is_not_overtaken_while_results_wait_for_acks() -> None:
+    client = resumable(send_buffer=50, replay_buffer=50)
+    client.say(*(invoke("Add", 1, 1, id=str(number)) for number in range(5)))
+    assert len(client.hear()) == 2
+    client.say(invoke("Slow", 1, id="6"), invoke("Slow", 1, id="7"), ack(2))
+    assert client.hear() == []
+    client.shell.finish(client.shell.find("Slow"))
+    assert len(client.hear()) == 2
+    assert client.session.want_read
+
+
+def test_a_stream_that_waits_for_acks_does_not_wait_for_ever_behind_an_upload_that_waits_for_it() -> None:
+    client = resumable(stream_buffer=2, stream_buffer_limit=6, send_buffer=50, replay_buffer=50)
+    client.say({"type": 4, "invocationId": "1", "target": "Both", "arguments": [], "streamIds": ["2"]})
+    call = client.shell.find("Both")
+    (uploaded,) = call.incoming
+    while has_room(client.session):
+        client.session.send_item(call, "x" * 20)
+        client.session.data_to_send(now=0.0)
+    client.say(*(item(n, "2") for n in range(5)), ack(1))  # the method does not read: it waits for room
+    assert len(uploaded) == 5
+    assert len(client.hear()) == 1
+    client.session.send_item(call, "x" * 20)
+    client.say(*(item(n, "2") for n in range(3)), ack(2))
+    assert client.hear() == []
+    assert len(uploaded) == 7  # there is a limit to this
+    assert not client.session.want_read
+    uploaded.receive_nowait()
+    uploaded.receive_nowait()
+    assert len(client.hear()) == 1
+    assert len(uploaded) == 6
+
+
+def test_a_stream_that_was_full_before_the_cut_does_not_hold_back_the_acks_after_it() -> None:
+    client = resumable(stream_buffer=2, send_buffer=50, replay_buffer=50)
+    client.say({"type": 4, "invocationId": "1", "target": "Both", "arguments": [], "streamIds": ["2"]})
+    call = client.shell.find("Both")
+    client.say(*(item(n, "2") for n in range(3)))
+    assert len(call.incoming[0]) == 3
+    client.session.receive_eof(CUT, now=0.0)
+    for _ in range(4):
+        client.session.send_item(call, "x" * 20)
+    client.session.resume()
+    client.hear()
+    assert client.session.want_read
+    client.say(ack(1))
+    assert len(client.hear()) == 1

@@ -20,7 +20,7 @@ from hubproto_core import (
     StartCall,
     Wake,
 )
-from tests.kit.wire import HANDSHAKE, pack, unpack
+from tests.kit.wire import HANDSHAKE, HANDSHAKE_2, pack, unpack
 
 WAITS: Final = object()
 """What a plain function returns for something to be awaited."""
@@ -156,6 +156,7 @@ class HubPeer(Peer):
         user: str | None = None,
         registry: Registry | None = None,
         shell: Shell | None = None,
+        stateful: bool = False,
         handshake: bool = True,
     ) -> None:
         shell = shell or Shell()
@@ -167,11 +168,12 @@ class HubPeer(Peer):
             config=config,
             effects=shell.effects,
             user=user,
+            stateful=stateful,
             now=0.0,
         )
         super().__init__(session, shell)
         if handshake:
-            self.say_bytes(HANDSHAKE)
+            self.say_bytes(HANDSHAKE_2 if stateful else HANDSHAKE)
             assert self.hear()[0] == {}
 
 
@@ -181,14 +183,24 @@ class ServerPeer(Peer):
     session: ClientSession
 
     def __init__(
-        self, handlers: Handlers | None = None, config: HubConfig | None = None, *, handshake: bool = True
+        self,
+        handlers: Handlers | None = None,
+        config: HubConfig | None = None,
+        *,
+        stateful: bool = False,
+        handshake: bool = True,
     ) -> None:
         shell = Shell()
         session = ClientSession(
-            JsonCodec(), handlers or Handlers(), config=config or HubConfig(), effects=shell.effects, now=0.0
+            JsonCodec(),
+            handlers or Handlers(),
+            config=config or HubConfig(),
+            effects=shell.effects,
+            stateful=stateful,
+            now=0.0,
         )
         super().__init__(session, shell)
         if handshake:
-            assert self.hear() == [{"protocol": "json", "version": 1}]
+            assert self.hear() == [{"protocol": "json", "version": 2 if stateful else 1}]
             self.say_bytes(b"{}\x1e")
             assert self.hear() == [{"type": 6}]

@@ -8,6 +8,7 @@ from typing import Any
 
 RS = b"\x1e"
 HANDSHAKE = b'{"protocol":"json","version":1}' + RS
+HANDSHAKE_2 = b'{"protocol":"json","version":2}' + RS
 
 
 def pack(*messages: dict[str, Any]) -> bytes:

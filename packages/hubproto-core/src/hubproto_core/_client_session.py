@@ -69,10 +69,11 @@ class ClientSession(Session):
         *,
         config: HubConfig,
         effects: EffectSink,
+        stateful: bool = False,
         now: float,
     ) -> None:
         super().__init__(config, effects)
-        self._conn = HubConnection(Role.CLIENT, [codec], config=config, binder=self, now=now)
+        self._conn = HubConnection(Role.CLIENT, [codec], config=config, binder=self, stateful=stateful, now=now)
         self._handlers = handlers
         self._queue: deque[RunningCall] = deque()  # handlers that wait for the one that runs
         self._current: RunningCall | None = None
@@ -107,7 +108,9 @@ class ClientSession(Session):
         waiting = len(self._queue)
         if waiting <= self._config.stream_buffer:
             return False
-        return waiting > self._config.stream_buffer_limit or not self._somebody_waits()
+        if waiting > self._config.stream_buffer_limit:
+            return True
+        return not (self._conn.waits_for_ack or self._somebody_waits())
 
     def _receive_call(self, event: Invocation | StreamInvocation) -> None:
         methods = self._handlers.find(event.target)

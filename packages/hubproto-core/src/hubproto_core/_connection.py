@@ -1,4 +1,4 @@
-"""`HubConnection`: one hub connection as a state machine without I/O (SPEC 1.4, 1.5, 2, 3.11 to 3.13).
+"""`HubConnection`: one hub connection as a state machine without I/O (SPEC 1.4, 1.5, 2, 3.11 to 3.13, 4.7).
 
 The contract: *after any call, take events until there are none, write `data_to_send()`, then wait for bytes if
 `want_read`, for `next_timeout()`, or for a command of your own, whichever comes first. Calling any of them once too
@@ -7,21 +7,22 @@ often is harmless.*
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec import UNSET
 
 from . import _handshake
 from ._binding import AnyBinder, Binder
-from ._calls import CallKind, CallTable
+from ._calls import CallTable
 from ._codecs import Codec, TransferFormat
 from ._config import HubConfig
 from ._errors import HubError, HubProtoError, LocalProtocolError, RemoteProtocolError, TransportError, error_text
 from ._events import ConnectionClosed, Event, HandshakeCompleted
 from ._framing import RecordBuffer
 from ._messages import (
+    Ack,
     CancelInvocation,
     Close,
     Completion,
@@ -29,10 +30,13 @@ from ._messages import (
     Invocation,
     InvocationBindingFailure,
     Ping,
+    SequenceMessage,
     StreamBindingFailure,
     StreamInvocation,
     StreamItem,
 )
+from ._replay import Replay
+from ._states import CONNECTION, Cause, IdState, State, Step
 from ._timers import Timer, TimerTable
 
 __all__ = ["HubConnection", "Role"]
@@ -47,11 +51,11 @@ class Role(Enum):
     CLIENT = "client"
 
 
-class _State(Enum):
-    HANDSHAKE = "handshake"
-    OPEN = "open"
-    CLOSING = "closing"  # over, but ConnectionClosed has not been taken yet
-    CLOSED = "closed"
+_OPEN = (State.OPEN, State.LOST)
+_OVER = (State.CLOSING, State.CLOSED)
+
+_NOT_TRACKED = (Ping, Close, Ack, SequenceMessage)
+"""What stateful reconnect does not count; a call or an item that does not bind has been counted by its sender."""
 
 
 class HubConnection:
@@ -59,6 +63,8 @@ class HubConnection:
 
     `codecs` are the encodings it may use: a server lets the client choose among them, a client asks for the first.
     `binder` knows the types of what arrives; without one every value arrives as plain Python.
+    `stateful`: the transport may be replaced by another one when it breaks, if the handshake agrees on version 2 of the
+    protocol (SPEC 4.7).
     `now` is the time at which the transport was established, in seconds of any clock that does not go backwards; all
     later times are of the same clock.
     """
@@ -74,13 +80,18 @@ class HubConnection:
         "_drained",
         "_end",
         "_eof",
+        "_later",
+        "_lost_by",
         "_next_id",
         "_output",
         "_output_size",
         "_peer_pinged",
+        "_replay",
         "_role",
+        "_started",
         "_state",
         "_timers",
+        "_wants_replay",
     )
 
     def __init__(
@@ -90,6 +101,7 @@ class HubConnection:
         *,
         config: HubConfig | None = None,
         binder: Binder | None = None,
+        stateful: bool = False,
         now: float,
     ) -> None:
         if not codecs:
@@ -100,8 +112,9 @@ class HubConnection:
         self._agreed = False  # the handshake has chosen
         self._config = config or HubConfig()
         self._binder: Binder = binder or AnyBinder()
-        self._state = _State.HANDSHAKE
+        self._state = State.HANDSHAKE
         self._buffer = RecordBuffer()
+        self._later: list[RecordBuffer] = []  # bytes of the transports after that of `_buffer`
         self._drained = True  # everything received has been looked at
         self._output: list[bytes] = []
         self._output_size = 0
@@ -111,9 +124,13 @@ class HubConnection:
         self._peer_pinged = False
         self._end: ConnectionClosed | None = None
         self._eof = False  # nothing follows what is in the buffer
+        self._wants_replay = stateful
+        self._replay: Replay | None = None  # only with stateful reconnect
+        self._started = now  # when the handshake was done
+        self._lost_by: HubProtoError | None = None
         self._timers.arm(Timer.HANDSHAKE, now + self._config.handshake_timeout)
         if role is Role.CLIENT:
-            self._write(_handshake.request(self._codec.name, 1))
+            self._append(_handshake.request(self._codec.name, 2 if stateful else 1))
         else:
             self._timers.arm(Timer.KEEP_ALIVE, now + self._config.keep_alive_interval)
 
@@ -137,12 +154,22 @@ class HubConnection:
     @property
     def is_open(self) -> bool:
         """The handshake is done and neither side has ended the connection: commands are legal."""
-        return self._state is _State.OPEN
+        return self._state in _OPEN
 
     @property
     def is_over(self) -> bool:
         """One side has ended the connection; `ConnectionClosed` says how, once everything before it is taken."""
-        return self._state in (_State.CLOSING, _State.CLOSED)
+        return self._state in _OVER
+
+    @property
+    def stateful(self) -> bool:
+        """A transport that breaks may be replaced: both sides agreed to it, and neither has ended the connection."""
+        return self._replay is not None and not self._eof
+
+    @property
+    def is_lost(self) -> bool:
+        """The transport is gone, and `resume()` is awaited; what is said meanwhile is kept."""
+        return self._state is State.LOST
 
     @property
     def want_read(self) -> bool:
@@ -150,93 +177,108 @@ class HubConnection:
 
         While this is False the peer is not held to be silent either.
         """
-        return self._drained and self._state in (_State.HANDSHAKE, _State.OPEN)
+        return self._drained and (self._state is State.OPEN or self._state is State.HANDSHAKE)
 
     @property
     def unsent(self) -> int:
-        """Bytes that `data_to_send()` would return."""
-        return self._output_size
+        """Bytes that are still to be written, now or when the peer has acknowledged others, or on a new transport."""
+        replay = self._replay
+        return self._output_size if replay is None else self._output_size + replay.waiting_size
+
+    @property
+    def waits_for_ack(self) -> bool:
+        """Messages wait until the peer has acknowledged others: only reading on can let them go (SPEC 4.7.3)."""
+        return self._replay is not None and self._replay.waiting_size > 0 and self._state is State.OPEN
 
     # inputs
 
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Bytes came from the peer; any chunking is fine."""
-        if self._state in (_State.HANDSHAKE, _State.OPEN) and not self._eof:
-            self._buffer.append(data)
+        if (self._state is State.OPEN or self._state is State.HANDSHAKE) and not self._eof:
+            buffer = self._later[-1] if self._later else self._buffer
+            buffer.append(data)
             self._drained = False
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
-        """No more bytes will come. `error`: the transport broke, and this is the end. None: the peer ended it in order,
-        and the end comes when everything before it has been taken.
+        """No more bytes will come.
+
+        `error`: the transport broke, and this is the end, or, on a stateful connection, the beginning of the
+        `resume_window`. None: the peer ended it in order, and the end comes when everything before it has been taken.
         """
-        if self._state not in (_State.HANDSHAKE, _State.OPEN):
+        if self._state is not State.OPEN and self._state is not State.HANDSHAKE:
             return
         if error is None:
             self._eof = True
             self._drained = False
+        elif self.stateful:
+            self._lose(error, now)
         else:
-            if self._role is Role.SERVER and self._state is _State.OPEN:
-                self._write_close(error)
-            self._finish(error, allow_reconnect=True)
+            farewell = None
+            if self._role is Role.SERVER and self._state is State.OPEN:
+                farewell = self._farewell(error)
+            self._finish(Cause.GONE, error, farewell=farewell, allow_reconnect=True)
 
     def handle_timeout(self, *, now: float) -> None:
         """A deadline may have passed. Early and spurious calls change nothing."""
         for timer in self._timers.expire(now):
-            if timer is Timer.HANDSHAKE:
-                if self._role is Role.SERVER:
-                    self._write(_handshake.response(_handshake.CANCELED))
-                self._finish(TransportError(f"no handshake within {self._config.handshake_timeout:g} s"))
-            elif timer is Timer.KEEP_ALIVE:
-                if self._state is _State.OPEN:
-                    self._send(Ping())
-                self._timers.arm(Timer.KEEP_ALIVE, now + self._config.keep_alive_interval)
-            elif not self._drained:
-                continue  # it is our turn, not the peer's: `_drain` arms the timer again
-            elif self._role is Role.SERVER:
-                error = TransportError("Client hasn't sent a message/ping within the configured ClientTimeoutInterval.")
-                self._write_close(error, kind="OperationCanceledException")
-                self._finish(error, allow_reconnect=True)
-            else:
-                milliseconds = self._config.silence_timeout * 1000
-                self._finish(
-                    TransportError(
-                        f"Server timeout ({milliseconds:.2f}ms) elapsed without receiving a message from the server."
-                    ),
-                    allow_reconnect=True,
-                )
-            if self._state not in (_State.HANDSHAKE, _State.OPEN):
+            match timer:
+                case Timer.HANDSHAKE:
+                    if self._role is Role.SERVER:
+                        self._append(_handshake.response(_handshake.CANCELED))
+                    overdue = TransportError(f"no handshake within {self._config.handshake_timeout:g} s")
+                    self._finish(Cause.EXPIRED, overdue)
+                case Timer.KEEP_ALIVE:
+                    if self._state is State.OPEN:
+                        self._append(self._codec.encode(Ping()))
+                    self._timers.arm(Timer.KEEP_ALIVE, now + self._config.keep_alive_interval)
+                case Timer.ACK:
+                    assert self._replay is not None
+                    self._append(self._codec.encode(Ack(sequence_id=self._replay.acknowledgement())))
+                case Timer.RESUME:
+                    self._resume_too_late()
+                case _:
+                    self._silence()
+            if self._state in _OVER:
                 return
 
     # outputs
 
     def next_event(self, *, now: float) -> Event | None:
         """Return what happened next, or None when everything received has been looked at."""
-        while self._state is _State.OPEN:
+        while self._state in _OPEN:
             try:
                 record = self._codec.next_record(self._buffer, self._config.max_message_size)
                 if record is None:
+                    if self._later:  # whatever is left of the old transport has been cut off
+                        self._buffer = self._later.pop(0)
+                        continue
                     if self._eof:
                         self._end_of_input()
                         break
                     self._drain(now)
                     return None
                 message = self._codec.decode(record, self._binder, self._config.max_depth)
+                self._timers.disarm(Timer.SILENCE)
+                if message is None or (self._replay is not None and not self._is_new(message, self._replay, now)):
+                    continue
+                event = self._receive(message)
             except RemoteProtocolError as error:
                 self._fail(error)
                 break
-            self._timers.disarm(Timer.SILENCE)
-            event = None if message is None else self._receive(message)
             if event is not None:
                 return event
-        if self._state is _State.HANDSHAKE:
+        if self._state is State.HANDSHAKE:
             return self._shake_hands(now)
-        if self._state is _State.CLOSING:
-            self._state = _State.CLOSED
+        if self._state is State.CLOSING:
+            self._go(Cause.TAKEN)
             return self._end
         return None
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return and forget what must be written now: whole messages, in order, as one transport message."""
+        if self._replay is not None:
+            self._replay.all_left()
+            self._arm_ack(self._replay, now)
         if not self._output:
             return b""
         data = self._output[0] if len(self._output) == 1 else b"".join(self._output)
@@ -271,7 +313,7 @@ class HubConnection:
             Invocation(invocation_id=invocation_id, target=target, arguments=arguments, stream_ids=stream_ids),
             stream_ids,
         )
-        self._calls.outgoing[invocation_id] = CallKind.CALL
+        self._calls.outgoing[invocation_id] = IdState.CALL
         return invocation_id
 
     def stream(self, target: str, arguments: Sequence[Any] = (), *, stream_ids: Sequence[str] | None = None) -> str:
@@ -284,20 +326,18 @@ class HubConnection:
             StreamInvocation(invocation_id=invocation_id, target=target, arguments=arguments, stream_ids=stream_ids),
             stream_ids,
         )
-        self._calls.outgoing[invocation_id] = CallKind.STREAM
+        self._calls.outgoing[invocation_id] = IdState.STREAM
         return invocation_id
 
     def cancel(self, invocation_id: str) -> None:
         """Give up a call or stream of ours: the peer is told, and what it still sends under this id is dropped."""
         self._require_open()
-        kind = self._calls.outgoing.get(invocation_id)
-        if kind is None or kind is CallKind.CANCELLED:
-            raise LocalProtocolError(f"there is no call {invocation_id!r} to cancel")
+        self._calls.require_cancellable(invocation_id)
         if self._role is Role.CLIENT:
             self._send(CancelInvocation(invocation_id=invocation_id))
-            self._calls.outgoing[invocation_id] = CallKind.CANCELLED
+            self._calls.step(invocation_id, Step.CANCEL)
         else:
-            del self._calls.outgoing[invocation_id]  # a server only stops waiting (SPEC 3.10)
+            self._calls.step(invocation_id, Step.FORGET)  # a server only stops waiting (SPEC 3.10)
 
     def new_stream_id(self) -> str:
         """Reserve an id for an upload; hand it to one of the calls as one of its `stream_ids`."""
@@ -305,14 +345,14 @@ class HubConnection:
         if self._role is Role.SERVER:
             raise LocalProtocolError("only a client can upload a stream (SPEC 2.1)")
         stream_id = self._new_id()
-        self._calls.outgoing_streams[stream_id] = False
+        self._calls.outgoing_streams[stream_id] = IdState.RESERVED
         return stream_id
 
     def send_item(self, stream_id: str, item: Any) -> None:
         """Send the next item: of an upload of ours, or of a stream that the client has called for."""
         self._require_open()
-        if not self._calls.outgoing_streams.get(stream_id):
-            self._calls.require_incoming(stream_id, CallKind.STREAM)
+        if not self._calls.is_uploading(stream_id):
+            self._calls.require_incoming_stream(stream_id)
         self._send(StreamItem(invocation_id=stream_id, item=item))
 
     def complete(self, invocation_id: str, result: Any = UNSET, *, error: str | None = None) -> None:
@@ -320,14 +360,14 @@ class HubConnection:
         self._require_open()
         if error is not None and result is not UNSET:
             raise LocalProtocolError("a completion carries a result or an error, not both")
-        if self._calls.outgoing_streams.get(invocation_id):
+        if self._calls.is_uploading(invocation_id):
             self._send(Completion(invocation_id=invocation_id, error=error))
-            del self._calls.outgoing_streams[invocation_id]
+            self._calls.complete_upload(invocation_id)
             return
         self._calls.require_incoming(invocation_id)
         self._send(Completion(invocation_id=invocation_id, result=result, error=error))
         plain_end = result is UNSET and error is None
-        self._calls.close_incoming(invocation_id, CallKind.STREAM if plain_end else CallKind.CALL)
+        self._calls.close_incoming(invocation_id, IdState.STREAM if plain_end else IdState.CALL)
 
     def ignore_stream(self, stream_id: str) -> None:
         """Drop whatever still arrives of this upload of the peer's (which cannot be told to stop, SPEC 3.8)."""
@@ -338,18 +378,43 @@ class HubConnection:
         self._require_open()
         self._write(data)
 
+    def resume(self) -> None:
+        """A new transport has taken the place of the old one, whether that had broken or not (SPEC 4.7).
+
+        What has been received whole is still delivered; a message that was cut in two will be sent again. The first
+        that `data_to_send()` returns is the Sequence message, then whatever the peer has not acknowledged.
+        """
+        if self._replay is None or self._eof:
+            raise LocalProtocolError(
+                "the transport cannot be replaced: stateful reconnect was not agreed on, or is over"
+            )
+        self._go(Cause.REPLACED)
+        self._timers.disarm(Timer.RESUME)
+        self._lost_by = None
+        self._output.clear()
+        self._output_size = 0
+        self._later.append(RecordBuffer())
+        self._drained = False
+        self._append(self._codec.encode(SequenceMessage(sequence_id=self._replay.resume())))
+        self._write_on(self._replay)
+
     def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> None:
         """Say farewell and end the connection: only `ConnectionClosed` follows. Before the handshake: just end."""
-        if self._state is _State.OPEN:
-            self._send(Close(error=error, allow_reconnect=allow_reconnect))
-        if self._state in (_State.HANDSHAKE, _State.OPEN):
-            self._finish(None, allow_reconnect=allow_reconnect)
+        if self._state in _OVER:
+            return
+        farewell = None
+        if self._state is not State.HANDSHAKE:
+            farewell = self._codec.encode(Close(error=error, allow_reconnect=allow_reconnect))
+        self._finish(Cause.CLOSE, None, farewell=farewell, allow_reconnect=allow_reconnect)
 
     # within
 
+    def _go(self, cause: Cause) -> None:
+        self._state = CONNECTION[self._state][cause]
+
     def _require_open(self) -> None:
-        if self._state is not _State.OPEN:
-            what = "the handshake is not done yet" if self._state is _State.HANDSHAKE else "the connection is closed"
+        if self._state not in _OPEN:
+            what = "the handshake is not done yet" if self._state is State.HANDSHAKE else "the connection is closed"
             raise LocalProtocolError(f"nothing can be sent: {what}")
 
     def _new_id(self) -> str:
@@ -357,14 +422,28 @@ class HubConnection:
         self._next_id += 1
         return str(number) if self._role is Role.CLIENT else f"s{number}"
 
-    def _write(self, data: bytes) -> None:
+    def _append(self, data: bytes) -> None:
+        """Write what no Ack is about, past all that waits for one."""
         self._output.append(data)
         self._output_size += len(data)
 
+    def _write(self, data: bytes) -> None:
+        """Write a message that counts (SPEC 2.4)."""
+        if self._replay is None:
+            self._output.append(data)
+            self._output_size += len(data)
+        else:
+            self._replay.add(data)
+            if self._state is State.OPEN:
+                self._write_on(self._replay)
+
+    def _write_on(self, replay: Replay, *, over_limit: bool = False) -> None:
+        """Write what waits, as far as the peer's acknowledgements allow."""
+        while (data := replay.take(over_limit=over_limit)) is not None:
+            self._append(data)
+
     def _send(self, message: HubMessage) -> None:
-        data = self._codec.encode(message)
-        self._output.append(data)
-        self._output_size += len(data)
+        self._write(self._codec.encode(message))
 
     def _send_call(self, message: Invocation | StreamInvocation, stream_ids: Sequence[str] | None) -> None:
         data = self._codec.encode(message)
@@ -372,50 +451,97 @@ class HubConnection:
             self._calls.announce(stream_ids)
         self._write(data)
 
-    def _write_close(self, error: Exception | None, kind: str | None = None) -> None:
+    def _farewell(self, error: Exception | None, kind: str | None = None) -> bytes:
+        """Return the Close message with which a server ends a connection that may come back."""
         text = None
         if error is not None:
             text = _CLOSED_WITH_ERROR
             if self._config.detailed_errors:
                 text = f"{text} {kind or getattr(error, 'kind', type(error).__name__)}: {error}"
-        self._send(Close(error=text, allow_reconnect=True))
+        return self._codec.encode(Close(error=text, allow_reconnect=True))
 
     def _fail(self, error: Exception) -> None:
         """The peer broke the protocol."""
-        if self._role is Role.SERVER:
-            self._write_close(error)
-        self._finish(error, allow_reconnect=True)
+        farewell = self._farewell(error) if self._role is Role.SERVER else None
+        self._finish(Cause.VIOLATED, error, farewell=farewell, allow_reconnect=True)
 
     def _end_of_input(self) -> None:
         """The peer has ended the transport in order, and nothing of what it sent is left."""
         error: HubProtoError | None = None
-        if self._state is _State.HANDSHAKE:
+        if self._state is State.HANDSHAKE:
             if self._role is Role.CLIENT:
                 error = TransportError("The server disconnected before sending a handshake response")
-            self._finish(error)
+            self._finish(Cause.GONE, error)
             return
         if len(self._buffer):
             error = RemoteProtocolError("Connection terminated while reading a message.")
-        if self._role is Role.SERVER:
-            self._write_close(error)
-        self._finish(error, allow_reconnect=True)
+        farewell = self._farewell(error) if self._role is Role.SERVER else None
+        self._finish(Cause.GONE, error, farewell=farewell, allow_reconnect=True)
 
-    def _finish(self, error: Exception | None, *, allow_reconnect: bool = False) -> None:
-        self._state = _State.CLOSING
+    def _silence(self) -> None:
+        """The peer's time is up, unless it is our turn: then `_drain` arms the timer again."""
+        if not self._drained:
+            return
+        if self._role is Role.SERVER:
+            error = TransportError("Client hasn't sent a message/ping within the configured ClientTimeoutInterval.")
+            farewell = self._farewell(error, kind="OperationCanceledException")
+            self._finish(Cause.EXPIRED, error, farewell=farewell, allow_reconnect=True)
+        else:
+            milliseconds = self._config.silence_timeout * 1000
+            text = f"Server timeout ({milliseconds:.2f}ms) elapsed without receiving a message from the server."
+            self._finish(Cause.EXPIRED, TransportError(text), allow_reconnect=True)
+
+    def _lose(self, error: HubProtoError, now: float) -> None:
+        """The transport is gone; wait for another one. Messages already received whole can still be taken."""
+        assert self._replay is not None
+        self._go(Cause.BROKEN)
+        self._lost_by = error
+        self._replay.rewind()
+        self._output.clear()
+        self._output_size = 0
+        self._timers.disarm(Timer.SILENCE)
+        self._timers.disarm(Timer.ACK)
+        self._timers.arm(Timer.RESUME, now + self._config.resume_window)
+
+    def _resume_too_late(self) -> None:
+        seconds = self._config.resume_window
+        error = TransportError(f"the transport was lost, and not replaced within {seconds:g} s: {self._lost_by}")
+        error.__cause__ = self._lost_by
+        self._finish(Cause.EXPIRED, error, allow_reconnect=True)
+
+    def _finish(
+        self,
+        cause: Cause,
+        error: Exception | None,
+        *,
+        farewell: bytes | None = None,
+        allow_reconnect: bool = False,
+    ) -> None:
+        """End the connection. `farewell` is the last message, behind all that has been said before."""
+        if self._state is not State.LOST:  # otherwise there is nobody to hear it
+            if self._replay is not None:
+                self._write_on(self._replay, over_limit=True)
+            if farewell is not None:
+                self._append(farewell)
+        self._go(cause)
         self._end = ConnectionClosed(error=error, allow_reconnect=allow_reconnect)
         self._timers.clear()
+        self._replay = None
+        self._later.clear()
         self._buffer.clear()
         self._drained = True
 
     def _drain(self, now: float) -> None:
         """Wait for the peer again: from here on it may be held to be silent (SPEC 3.13, 5.7)."""
         self._drained = True
-        waits = self._role is Role.CLIENT or self._peer_pinged
+        waits = (self._role is Role.CLIENT or self._peer_pinged) and self._state is State.OPEN
         if waits and not self._timers.armed(Timer.SILENCE):
             self._timers.arm(Timer.SILENCE, now + self._config.silence_timeout)
 
     def _shake_hands(self, now: float) -> Event | None:
-        limit = self._config.max_message_size
+        limit = self._config.max_handshake_size
+        if self._config.max_message_size is not None:
+            limit = min(limit, self._config.max_message_size)
         try:
             record = self._buffer.take_text(limit)
             if record is None:
@@ -426,22 +552,25 @@ class HubConnection:
                 return None
         except RemoteProtocolError as error:
             if self._role is Role.SERVER:
-                self._write(_handshake.response(_handshake.CANCELED))
-            self._finish(error)
+                self._append(_handshake.response(_handshake.CANCELED))
+            self._finish(Cause.REFUSED, error)
             return self.next_event(now=now)
         try:
             version = self._accept(record) if self._role is Role.SERVER else self._accepted(record)
         except (HubError, RemoteProtocolError) as error:
-            self._finish(error)
+            self._finish(Cause.REFUSED, error)
             return self.next_event(now=now)
-        self._state = _State.OPEN
+        self._go(Cause.ACCEPTED)
         self._agreed = True
+        self._started = now
         self._timers.disarm(Timer.HANDSHAKE)
+        if self._wants_replay and version >= 2:
+            self._replay = Replay(self._config.replay_buffer)
         if self._role is Role.CLIENT:
-            self._send(Ping())
+            self._append(self._codec.encode(Ping()))
             self._timers.arm(Timer.KEEP_ALIVE, now + self._config.keep_alive_interval)
         else:
-            self._write(_handshake.response())
+            self._append(_handshake.response())
         return HandshakeCompleted(protocol=self._codec.name, version=version)
 
     def _accept(self, record: bytes) -> int:
@@ -450,7 +579,7 @@ class HubConnection:
             name, version = _handshake.parse_request(record)
         except RemoteProtocolError as error:
             text = error_text(_handshake.FAILED, error, detailed=self._config.detailed_errors)
-            self._write(_handshake.response(text))
+            self._append(_handshake.response(text))
             raise
         codec = self._codecs.get(name.lower())
         if codec is None:
@@ -460,57 +589,141 @@ class HubConnection:
         else:
             self._codec = codec
             return version
-        self._write(_handshake.response(text))
+        self._append(_handshake.response(text))
         raise RemoteProtocolError(text)
 
     def _accepted(self, record: bytes) -> int:
         _handshake.parse_response(record)
-        return 1
+        return 2 if self._wants_replay else 1
+
+    def _arm_ack(self, replay: Replay, now: float) -> None:
+        """Acks leave at the whole multiples of their interval since the handshake, if there is one to send."""
+        if replay.ack_due and self._state is State.OPEN and not self._timers.armed(Timer.ACK):
+            interval = self._config.ack_interval
+            self._timers.arm(Timer.ACK, self._started + ((now - self._started) // interval + 1) * interval)
+
+    def _is_new(self, message: HubMessage, replay: Replay, now: float) -> bool:
+        """Count the message; False if it has been here before."""
+        if isinstance(message, _NOT_TRACKED):
+            return True
+        new = replay.receive()
+        self._arm_ack(replay, now)
+        return new
 
     def _receive(self, message: HubMessage) -> Event | None:
         """Return the message as an event if it is one for the user now."""
         match message:
-            case Invocation(invocation_id=invocation_id, stream_ids=stream_ids):
-                self._calls.open_incoming(invocation_id, CallKind.CALL, stream_ids)
-                return message
+            case Invocation():
+                return self._receive_call(message, IdState.CALL)
             case StreamItem(invocation_id=invocation_id):
+                if message.headers is not None:
+                    self._check_headers(message.headers)
                 if self._role is Role.SERVER:
-                    return message if invocation_id in self._calls.incoming_streams else None
-                return message if self._calls.outgoing.get(invocation_id) is CallKind.STREAM else None
+                    wanted = invocation_id in self._calls.incoming_streams
+                else:
+                    wanted = self._calls.has_items(invocation_id)
+                if wanted:
+                    return message
+                self._ignore(invocation_id)
             case Completion(invocation_id=invocation_id):
-                return message if self._completes(invocation_id) else None
+                if message.headers is not None:
+                    self._check_headers(message.headers)
+                if self._completes(invocation_id):
+                    return message
+                self._ignore(invocation_id)
             case Ping():
                 self._peer_pinged = True
-                return None
-            case StreamInvocation(invocation_id=invocation_id, stream_ids=stream_ids):
-                self._calls.open_incoming(invocation_id, CallKind.STREAM, stream_ids)
-                return message
+            case StreamInvocation():
+                return self._receive_call(message, IdState.STREAM)
             case CancelInvocation(invocation_id=invocation_id):
-                return message if invocation_id in self._calls.incoming else None
-            case InvocationBindingFailure(invocation_id=invocation_id):
-                self._calls.open_incoming(invocation_id, CallKind.CALL, None)
-                return message
+                if message.headers is not None:
+                    self._check_headers(message.headers)
+                if invocation_id in self._calls.incoming:
+                    return message
+                self._ignore(invocation_id)
+            case InvocationBindingFailure():
+                return self._receive_call(message, IdState.CALL)
             case StreamBindingFailure(invocation_id=invocation_id):
                 known = self._calls.incoming_streams if self._role is Role.SERVER else self._calls.outgoing
-                return message if invocation_id in known else None
+                if invocation_id in known:
+                    return message
+                self._ignore(invocation_id)
             case Close(error=error, allow_reconnect=allow_reconnect):
                 self._closed_by_peer(error, allow_reconnect)
-        return None  # Ack and Sequence without stateful reconnect change nothing (SPEC 4.7.4)
+            case Ack(sequence_id=sequence_id):
+                if self._replay is not None:
+                    self._replay.acknowledge(sequence_id)
+                    if self._state is State.OPEN:
+                        self._write_on(self._replay)
+            case SequenceMessage(sequence_id=sequence_id):
+                if self._replay is not None:
+                    self._replay.receive_sequence(sequence_id)
+        return None
+
+    def _receive_call(
+        self, message: Invocation | StreamInvocation | InvocationBindingFailure, state: IdState
+    ) -> Event | None:
+        """Open the peer's call, unless it is more than we are ready for."""
+        config = self._config
+        calls = self._calls
+        invocation_id = message.invocation_id
+        if invocation_id is not None and len(invocation_id) > config.max_id_length:
+            self._refuse_id()
+        if isinstance(message, InvocationBindingFailure):
+            stream_ids = None
+        else:
+            if message.headers is not None:
+                self._check_headers(message.headers)
+            stream_ids = message.stream_ids
+            if stream_ids and max(map(len, stream_ids)) > config.max_id_length:
+                self._refuse_id()
+            count = len(message.arguments)
+            if count > config.max_arguments:
+                text = f"Invocation provides {count} argument(s) but at most {config.max_arguments} are accepted."
+                stream_ids, error = None, RemoteProtocolError(text)
+                message = InvocationBindingFailure(invocation_id=invocation_id, target=message.target, error=error)
+        if invocation_id is not None and calls.open_incoming_calls >= config.max_open_calls:
+            self._refuse_call(message, f"{config.max_open_calls} calls are open on this connection already.")
+            return None
+        if stream_ids and len(calls.incoming_streams) + len(stream_ids) > config.max_open_streams:
+            self._refuse_call(message, f"more than {config.max_open_streams} streams would be open on this connection.")
+            return None
+        calls.open_incoming(invocation_id, state, stream_ids)
+        return message
+
+    def _refuse_call(self, message: Invocation | StreamInvocation | InvocationBindingFailure, reason: str) -> None:
+        if message.invocation_id is not None:
+            text = f"Failed to invoke '{message.target}': {reason}"
+            self._send(Completion(invocation_id=message.invocation_id, error=text))
+
+    def _check_headers(self, headers: Mapping[str, str]) -> None:
+        if len(headers) > self._config.max_headers:
+            raise RemoteProtocolError(f"A message has more than {self._config.max_headers} headers.")
+        size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
+        if size > self._config.max_header_size:
+            raise RemoteProtocolError(f"The headers of a message are larger than {self._config.max_header_size}B.")
+
+    def _ignore(self, invocation_id: str) -> None:
+        """Nobody waits for this. An id that is too long cannot be one of those that are known."""
+        if len(invocation_id) > self._config.max_id_length:
+            self._refuse_id()
+
+    def _refuse_id(self) -> NoReturn:
+        raise RemoteProtocolError(f"An id is longer than {self._config.max_id_length} characters.")
 
     def _completes(self, invocation_id: str) -> bool:
         """Close the id that the peer has completed; tell whether anybody waits for it."""
         if invocation_id in self._calls.incoming_streams:
             del self._calls.incoming_streams[invocation_id]
             return True
-        kind = self._calls.outgoing.pop(invocation_id, CallKind.CANCELLED)
-        return kind is not CallKind.CANCELLED
+        return self._calls.complete_outgoing(invocation_id)
 
     def _closed_by_peer(self, error: str | None, allow_reconnect: bool) -> None:
         if self._role is Role.SERVER:
-            self._send(Close())
-            self._finish(HubError(error) if error else None)
+            farewell = self._codec.encode(Close())
+            self._finish(Cause.CLOSE_RECEIVED, HubError(error) if error else None, farewell=farewell)
         elif error is None:
-            self._finish(None, allow_reconnect=allow_reconnect)
+            self._finish(Cause.CLOSE_RECEIVED, None, allow_reconnect=allow_reconnect)
         else:
             text = f"The server closed the connection with the following error: {error}"
-            self._finish(HubError(text), allow_reconnect=allow_reconnect)
+            self._finish(Cause.CLOSE_RECEIVED, HubError(text), allow_reconnect=allow_reconnect)

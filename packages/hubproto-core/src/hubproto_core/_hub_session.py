@@ -31,7 +31,8 @@ logger = logging.getLogger("hubproto_core.hub")
 class HubSession(Session):
     """One client's connection to a hub.
 
-    `connection_id` is the public id, `info` what the opening request said, `user` whom the connection belongs to.
+    `connection_id` is the public id, `info` what the opening request said, `user` whom the connection belongs to,
+    `stateful` whether its transport may be replaced (SPEC 4.7).
     """
 
     __slots__ = (
@@ -64,10 +65,11 @@ class HubSession(Session):
         effects: EffectSink,
         info: ConnectionInfo | None = None,
         user: str | None = None,
+        stateful: bool = False,
         now: float,
     ) -> None:
         super().__init__(config or hub.config, effects)
-        self._conn = HubConnection(Role.SERVER, codecs, config=self._config, binder=self, now=now)
+        self._conn = HubConnection(Role.SERVER, codecs, config=self._config, binder=self, stateful=stateful, now=now)
         self._hub = hub
         self._registry = registry or Registry()
         self._pending: tuple[Method, Invocation | StreamInvocation] | None = (
@@ -110,12 +112,7 @@ class HubSession(Session):
             return
         self._conn.send_encoded(data)
         if self._conn.unsent > self._config.send_limit:
-            logger.warning(
-                "connection %s is given up: it leaves more than %d bytes unread",
-                self.connection_id,
-                self._config.send_limit,
-            )
-            self.abort()
+            self._give_up()
         self._output_made()
 
     def abort(self) -> None:
@@ -151,8 +148,26 @@ class HubSession(Session):
 
     # within
 
+    def _dispatch(self, now: float) -> None:
+        super()._dispatch(now)
+        if self._conn.waits_for_ack and self._conn.unsent > self._config.send_limit:
+            self._give_up()
+            super()._dispatch(now)
+
     def _held_back(self) -> bool:
-        return self._welcome is not None or self._pending is not None or not self.writable
+        if self._welcome is not None or self._pending is not None:
+            return True
+        if self.writable:
+            return False
+        return not self._conn.waits_for_ack or self._conn.unsent > self._config.send_limit
+
+    def _give_up(self) -> None:
+        logger.warning(
+            "connection %s is given up: it leaves more than %d bytes unread",
+            self.connection_id,
+            self._config.send_limit,
+        )
+        self.abort()
 
     def _opened(self) -> None:
         self._registry.add(self)

@@ -92,6 +92,16 @@ class Session(ABC):
         return self._conn.is_over
 
     @property
+    def stateful(self) -> bool:
+        """See `HubConnection.stateful`."""
+        return self._conn.stateful
+
+    @property
+    def is_lost(self) -> bool:
+        """See `HubConnection.is_lost`: everything goes on, and what is said is kept for the next transport."""
+        return self._conn.is_lost
+
+    @property
     def writable(self) -> bool:
         """There is room for more output; otherwise wait for this session's `Wake` before sending the next item.
 
@@ -127,7 +137,7 @@ class Session(ABC):
         waited_for = not self.writable
         data = self._conn.data_to_send(now=now)
         self._announced_output = False
-        if waited_for:  # senders look again, and so must the dispatch above
+        if waited_for and self.writable:  # senders look again, and so must the dispatch above
             self.effects.append(Wake(self))
             self._output_made()
         return data
@@ -233,7 +243,12 @@ class Session(ABC):
                 self._conn.cancel(invocation_id)
                 self._output_made()
 
-    # commands: the end
+    # commands: the transport, and the end
+
+    def resume(self) -> None:
+        """See `HubConnection.resume`; `carrier` is already the new transport, or what wakes it."""
+        self._conn.resume()
+        self._look_again()
 
     def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> None:
         """Say farewell; everything that still runs or waits ends."""
@@ -328,7 +343,11 @@ class Session(ABC):
 
     def _waits_for_something(self) -> bool:
         """Whether no further event can be handled before somebody has caught up."""
-        return self._full is not None or self._inline is not None or self._held_back()
+        if self._full is not None and not (
+            self._conn.waits_for_ack and len(self._full) <= self._config.stream_buffer_limit
+        ):
+            return True  # a slow reader may be slow because it waits, for an Ack, to write
+        return self._inline is not None or self._held_back()
 
     def _handle(self, event: Event) -> None:
         match event:

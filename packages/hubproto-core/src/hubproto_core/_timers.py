@@ -13,6 +13,8 @@ class Timer(Enum):
     HANDSHAKE = "handshake"
     KEEP_ALIVE = "keep-alive"
     SILENCE = "silence"
+    ACK = "ack"
+    RESUME = "resume"
     CLOSE = "close"
     SHUTDOWN = "shutdown"
 

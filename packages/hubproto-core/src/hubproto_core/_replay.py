@@ -1,0 +1,121 @@
+"""Stateful reconnect: what each side has counted, and what must be sent again over a new transport (SPEC 4.7)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ._errors import RemoteProtocolError
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """The two directions of one connection: sequence ids are counted, outgoing messages kept until acknowledged.
+
+    `limit`: once this many bytes have been written and not been acknowledged, further messages wait for an Ack.
+    """
+
+    __slots__ = (
+        "_first",
+        "_latest",
+        "_left",
+        "_limit",
+        "_next",
+        "_unacknowledged",
+        "_unacknowledged_size",
+        "_waiting",
+        "ack_due",
+        "waiting_size",
+    )
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._unacknowledged: deque[bytes] = deque()  # written to the present transport, oldest first
+        self._unacknowledged_size = 0
+        self._waiting: deque[bytes] = deque()  # not written to the present transport; they come behind those above
+        self.waiting_size: int = 0
+        """Bytes that wait for an Ack or for a new transport."""
+        self._first = 1  # sequence id of the oldest message kept
+        self._left = 0  # the highest sequence id that has ever left
+        self._next = 1  # sequence id of the next message to arrive
+        self._latest = 0  # the highest that has arrived
+        self.ack_due: bool = False
+        """Something has arrived that the peer may not know to have arrived."""
+
+    # outgoing
+
+    def add(self, message: bytes) -> None:
+        """Keep a message that counts, to be written when `take` gives it out."""
+        self._waiting.append(message)
+        self.waiting_size += len(message)
+
+    def take(self, *, over_limit: bool = False) -> bytes | None:
+        """Return the next message to be written, or None when all are written or the limit is reached."""
+        if not self._waiting or (self._unacknowledged_size >= self._limit and not over_limit):
+            return None
+        message = self._waiting.popleft()
+        size = len(message)
+        self.waiting_size -= size
+        self._unacknowledged.append(message)
+        self._unacknowledged_size += size
+        return message
+
+    def all_left(self) -> None:
+        """Everything taken is on its way, so that the peer may acknowledge it."""
+        self._left = max(self._left, self._first + len(self._unacknowledged) - 1)
+
+    def acknowledge(self, sequence_id: int) -> None:
+        """The peer has everything up to this id. Raises `RemoteProtocolError` where it cannot have (appendix E.29)."""
+        if sequence_id > self._left:
+            raise RemoteProtocolError("Ack ID greater than amount of messages we've sent.")
+        while self._first <= sequence_id:
+            self._first += 1
+            if self._unacknowledged:
+                self._unacknowledged_size -= len(self._unacknowledged.popleft())
+            else:  # the transport it was written to is gone
+                self.waiting_size -= len(self._waiting.popleft())
+
+    def rewind(self) -> None:
+        """The transport is gone, and perhaps with it all that has not been acknowledged."""
+        self._waiting.extendleft(reversed(self._unacknowledged))
+        self._unacknowledged.clear()
+        self.waiting_size += self._unacknowledged_size
+        self._unacknowledged_size = 0
+
+    def resume(self) -> int:
+        """There is a new transport. Return the sequence id of the first message that `take` will give out.
+
+        Our last Ack may have been lost with the old transport, and its reader may wait for it at its limit.
+        """
+        self.rewind()
+        self.ack_due = self._latest > 0
+        return self._first
+
+    # incoming
+
+    def receive(self) -> bool:
+        """A message that counts has arrived. False: it has been here before (SPEC 4.7.4)."""
+        sequence_id = self._next
+        self._next += 1
+        self.ack_due = True
+        if sequence_id <= self._latest:
+            return False
+        self._latest = sequence_id
+        return True
+
+    def receive_sequence(self, sequence_id: int) -> None:
+        """The peer tells the id of its next message. Raises `RemoteProtocolError` for an id that cannot be.
+
+        All up to the highest id have arrived, so that what follows it is legal even if the transport was cut again
+        before everything that an earlier Sequence promised had come.
+        """
+        if sequence_id > self._latest + 1:
+            raise RemoteProtocolError("Sequence ID greater than amount of messages we've received.")
+        if sequence_id < 1:
+            raise RemoteProtocolError("Sequence ID less than that of the first message.")
+        self._next = sequence_id
+
+    def acknowledgement(self) -> int:
+        """Return the id to be acknowledged, which then is."""
+        self.ack_due = False
+        return self._latest

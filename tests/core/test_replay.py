@@ -1,0 +1,195 @@
+"""What stateful reconnect counts and keeps."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hubproto_core import RemoteProtocolError
+from hubproto_core._replay import Replay
+
+
+def taken(replay: Replay) -> list[bytes]:
+    """All that may be written now; it leaves at once."""
+    frames = []
+    while (frame := replay.take()) is not None:
+        frames.append(frame)
+    replay.all_left()
+    return frames
+
+
+def test_messages_are_written_in_order_until_the_limit_is_reached() -> None:
+    replay = Replay(5)
+    for frame in (b"aaa", b"bbb", b"ccc", b"d"):
+        replay.add(frame)
+    assert replay.waiting_size == 10
+    assert taken(replay) == [b"aaa", b"bbb"]  # the one that crosses the limit is still written
+    assert replay.waiting_size == 4
+    replay.acknowledge(1)
+    assert taken(replay) == [b"ccc"]
+    replay.acknowledge(2)
+    assert taken(replay) == [b"d"]
+    assert replay.waiting_size == 0
+
+
+def test_a_message_that_fills_the_limit_exactly_makes_the_next_one_wait() -> None:
+    replay = Replay(3)
+    replay.add(b"aaa")
+    replay.add(b"b")
+    assert taken(replay) == [b"aaa"]
+    assert replay.take(over_limit=True) == b"b"
+    assert replay.take(over_limit=True) is None
+
+
+def test_a_new_transport_gets_all_that_is_not_acknowledged() -> None:
+    replay = Replay(100)
+    for frame in (b"1", b"2", b"3"):
+        replay.add(frame)
+    assert taken(replay) == [b"1", b"2", b"3"]
+    replay.acknowledge(1)
+    replay.rewind()
+    assert replay.waiting_size == 2
+    replay.add(b"4")
+    assert replay.resume() == 2
+    assert taken(replay) == [b"2", b"3", b"4"]
+    replay.acknowledge(4)
+    assert replay.resume() == 5
+    assert taken(replay) == []
+
+
+def test_an_ack_of_the_old_transport_counts_after_it_is_gone() -> None:
+    replay = Replay(100)
+    for frame in (b"1", b"22", b"3"):
+        replay.add(frame)
+    taken(replay)
+    replay.rewind()
+    replay.acknowledge(2)
+    assert replay.waiting_size == 1
+    assert replay.resume() == 3
+    assert taken(replay) == [b"3"]
+
+
+def test_only_what_has_left_can_be_acknowledged() -> None:
+    replay = Replay(100)
+    replay.add(b"1")
+    with pytest.raises(RemoteProtocolError, match="^Ack ID greater than amount of messages we've sent.$"):
+        replay.acknowledge(1)
+    assert replay.take() == b"1"
+    with pytest.raises(RemoteProtocolError):
+        replay.acknowledge(1)
+    replay.all_left()
+    replay.rewind()
+    replay.all_left()  # nothing of the new transport has left, but what left before has
+    for sequence_id in (1, 1, 0, -5):
+        replay.acknowledge(sequence_id)
+    assert replay.resume() == 2
+    with pytest.raises(RemoteProtocolError):
+        replay.acknowledge(2)
+
+
+def test_what_arrives_is_counted_and_known_again() -> None:
+    replay = Replay(100)
+    assert [replay.receive(), replay.receive(), replay.receive()] == [True, True, True]
+    assert replay.acknowledgement() == 3
+    replay.receive_sequence(2)
+    assert [replay.receive(), replay.receive(), replay.receive()] == [False, False, True]
+    assert replay.acknowledgement() == 4
+
+
+def test_an_ack_is_due_when_something_has_arrived_since_the_last_one() -> None:
+    replay = Replay(100)
+    due = [replay.ack_due]
+    replay.receive()
+    due.append(replay.ack_due)
+    replay.acknowledgement()
+    due.append(replay.ack_due)
+    replay.receive_sequence(2)
+    due.append(replay.ack_due)
+    assert due == [False, True, False, False]
+
+
+def test_a_transport_may_be_cut_before_what_was_sent_again_has_come() -> None:
+    replay = Replay(100)
+    replay.receive()
+    replay.receive()
+    replay.receive_sequence(1)
+    replay.receive_sequence(3)  # it was acknowledged meanwhile
+    assert replay.receive()
+    assert replay.acknowledgement() == 3
+
+
+def test_a_repeated_message_is_acknowledged_again() -> None:
+    replay = Replay(100)
+    replay.receive()
+    replay.acknowledgement()
+    replay.receive_sequence(1)
+    assert not replay.receive()
+    assert replay.ack_due
+    assert replay.acknowledgement() == 1
+
+
+@pytest.mark.parametrize(
+    ("sequence_id", "text"),
+    [
+        (3, "Sequence ID greater than amount of messages we've received."),
+        (0, "Sequence ID less than that of the first message."),
+        (-1, "Sequence ID less than that of the first message."),
+    ],
+)
+def test_a_sequence_id_that_cannot_be_is_refused(sequence_id: int, text: str) -> None:
+    replay = Replay(100)
+    replay.receive()
+    with pytest.raises(RemoteProtocolError) as refused:
+        replay.receive_sequence(sequence_id)
+    assert str(refused.value) == text
+    replay.receive_sequence(2)
+    assert replay.receive()
+
+
+def test_the_last_ack_may_have_been_lost_with_the_transport() -> None:
+    replay = Replay(100)
+    replay.receive()
+    replay.acknowledgement()
+    replay.resume()
+    assert replay.ack_due
+    assert replay.acknowledgement() == 1
+
+
+def test_where_nothing_has_arrived_nothing_is_acknowledged_after_a_resumption() -> None:
+    replay = Replay(100)
+    replay.resume()
+    assert not replay.ack_due
+
+
+steps = st.lists(st.sampled_from(["add", "carry", "ack", "cut", "cut with loss"]), max_size=60)
+
+
+@given(steps, st.integers(1, 30))
+def test_everything_arrives_once_and_in_order(steps: list[str], limit: int) -> None:
+    ours, theirs = Replay(limit), Replay(limit)
+    numbers = count()
+    on_its_way: list[bytes] = []
+    arrived: list[bytes] = []
+
+    def carry() -> None:
+        arrived.extend(frame for frame in on_its_way if theirs.receive())
+        on_its_way.clear()
+
+    for step in [*steps, "cut", "carry", *["ack", "carry"] * len(steps)]:
+        if step == "add":
+            ours.add(b"%d" % next(numbers))
+        elif step == "carry":
+            carry()
+        elif step == "ack":
+            ours.acknowledge(theirs.acknowledgement())
+        else:
+            if step == "cut":
+                carry()
+            on_its_way.clear()
+            theirs.receive_sequence(ours.resume())
+        on_its_way += taken(ours)
+    assert arrived == [b"%d" % number for number in range(next(numbers))]
+    assert ours.waiting_size == 0
