@@ -13,7 +13,7 @@ import hubproto_core as hp
 
 SECONDS = (0.4, 1.0, 5.0, 20.0)
 LIMITS = (32768, 96)
-CALLS = (hp.Invocation, hp.StreamInvocation)
+BINARY, STATEFUL = 2, 4  # flags of a connection; the lowest chooses the limit
 WITH_ERRORS = (hp.ConnectionClosed, hp.InvocationBindingFailure, hp.StreamBindingFailure)
 
 
@@ -62,8 +62,18 @@ class Story:
     def __init__(self, role: hp.Role, codecs: list[hp.Codec], script: Script, size: int | None) -> None:
         self.now = 0.0
         self.limit = LIMITS[script.flags & 1]
-        config = hp.HubConfig(max_message_size=self.limit, detailed_errors=True)
-        self.conn = hp.HubConnection(role, codecs, config=config, now=0.0)
+        config = hp.HubConfig(
+            max_message_size=self.limit,
+            detailed_errors=True,
+            replay_buffer=200,
+            max_open_calls=5,
+            max_open_streams=3,
+            max_arguments=4,
+            max_headers=3,
+            max_header_size=30,
+            max_id_length=20,
+        )
+        self.conn = hp.HubConnection(role, codecs, config=config, stateful=bool(script.flags & STATEFUL), now=0.0)
         self.events: list[Any] = []
         self.output = bytearray()
         self.ends = 0
@@ -89,14 +99,13 @@ class Story:
         """Take the events and the output."""
         while (event := self.conn.next_event(now=self.now)) is not None:
             assert not self.ends, f"{event} behind the last event"
-            kind = type(event)
-            if kind in CALLS:
-                if event.invocation_id is not None:
-                    self.calls.append(event.invocation_id)
-            elif kind in WITH_ERRORS:
-                event = repr(event)  # errors are equal only to themselves
-                self.ends += kind is hp.ConnectionClosed
-            self.events.append(event)
+            match event:
+                case hp.Invocation(invocation_id=str(call)) | hp.StreamInvocation(invocation_id=call):
+                    self.calls.append(call)
+                case hp.ConnectionClosed():
+                    self.ends += 1
+            # errors are equal only to themselves
+            self.events.append(repr(event) if isinstance(event, WITH_ERRORS) else event)
         self.output += self.conn.data_to_send(now=self.now)
 
     def let_pass(self, seconds: float) -> None:
@@ -113,7 +122,7 @@ class Story:
     def operate(self, operation: int) -> None:
         """Let something happen: time, the end of the transport, or a command, which may be refused."""
         kind, argument = operation & 15, operation >> 4
-        if kind < 2:
+        if kind == 0:
             return  # nothing but a cut in the stream
         if kind == 2:
             self.let_pass(SECONDS[argument & 3])
@@ -134,7 +143,9 @@ class Story:
         call = self.calls[argument % len(self.calls)] if self.calls else "1"
         own = self.own[argument % len(self.own)] if self.own else "1"
         value: Any = (None, argument, "\u2028", [1.5, {"a": b"b"}])[argument & 3]
-        if kind == 5:
+        if kind == 1:
+            conn.resume()
+        elif kind == 5:
             conn.send("Send", [value])
         elif kind == 6:
             self.own.append(conn.invoke("Invoke", [value]))

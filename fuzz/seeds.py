@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fuzz.scripts import Script
+from fuzz.scripts import BINARY, STATEFUL, Script
 
 RS = b"\x1e"
 REQUEST = b'{"protocol":"json","version":1}' + RS
 BINARY_REQUEST = b'{"protocol":"messagepack","version":1}' + RS
+STATEFUL_REQUEST = b'{"protocol":"json","version":2}' + RS
 MESSAGES = [
     b'{"type":1,"invocationId":"1","target":"Add","arguments":[1,2],"streamIds":["2"],"headers":{"a":"b"}}',
     b'{"type":1,"target":"Many","arguments":[{"x":[1.5,2e300]},null,"AQID"]}',
@@ -63,20 +64,22 @@ def seeds(target: str) -> Iterator[bytes]:
             yield Script.write(b"\x02ab\x00\x85\x00abcde", ((100, 0), (200, 0)), flags=1)
             yield Script.write(b"\x80\x01" + bytes(128))
         case "server" | "client":
-            heads = (REQUEST, BINARY_REQUEST) if target == "server" else (b"{}" + RS,)
+            heads = (REQUEST, BINARY_REQUEST, STATEFUL_REQUEST) if target == "server" else (b"{}" + RS,)
             for head in heads:
                 for flags in range(16):
                     yield Script.write(head, OPERATIONS, flags)
                 yield Script.write(head + RS.join(MESSAGES) + RS, OPERATIONS)
+                lost = ((150, 4 | 16), (160, 5), (170, 1), (200, 2), (220, 4 | 16), (221, 1), (240, 4 | 16))
+                yield Script.write(head + RS.join(MESSAGES[::-1] * 2) + RS, lost, STATEFUL)
                 for message in MESSAGES:
                     yield Script.write(head + message + RS)
-            for flags, protocol in ((0, "json"), (2, "messagepack")):
+            for flags, protocol in ((0, "json"), (BINARY, "messagepack")):
                 for stream in streams.get(protocol, ()):
                     if stream.startswith(b'{"protocol"') == (target == "server"):
                         yield Script.write(stream[:4000], flags=flags)
                 for case in _vectors(protocol):
                     record = case["input"].encode() if protocol == "json" else bytes.fromhex(case["input"])
-                    head = (REQUEST, BINARY_REQUEST)[flags // 2] if target == "server" else b"{}" + RS
+                    head = (BINARY_REQUEST if flags else REQUEST) if target == "server" else b"{}" + RS
                     yield Script.write(head + record, ((128, 2),), flags)
         case "endpoint":
             yield from _endpoint_seeds()

@@ -11,9 +11,9 @@ import msgspec
 
 import hubproto_core as hp
 from fuzz.endpoint import endpoint
-from fuzz.scripts import LIMITS, Script, tell
+from fuzz.scripts import BINARY, LIMITS, Script, tell
 from hubproto_core import _handshake
-from hubproto_core._codecs import _msgpack
+from hubproto_core._codecs._msgpack import _Reader
 from hubproto_core._framing import RecordBuffer
 
 JSON = hp.JsonCodec()
@@ -66,12 +66,10 @@ def message_pack_body(data: bytes) -> None:
     """A MessagePack record: the quick way of reading it comes to the same as the slow one."""
     decoded(MESSAGE_PACK, data)
     outcomes = []
-    for read in (
-        lambda: MESSAGE_PACK.decode(data, BINDER, 64),
-        lambda: MESSAGE_PACK._read(_msgpack._Reader(data), BINDER, 64),
-    ):
+    for quick in (True, False):
         try:
-            outcomes.append(repr(read()))
+            read = MESSAGE_PACK.decode(data, BINDER, 64) if quick else MESSAGE_PACK._read(_Reader(data), BINDER, 64)
+            outcomes.append(repr(read))
         except hp.RemoteProtocolError as error:
             outcomes.append(repr(error))
     assert outcomes[0] == outcomes[1], f"{outcomes[0]} quickly, {outcomes[1]} slowly"
@@ -172,7 +170,7 @@ def server(data: bytes) -> None:
 
 def client(data: bytes) -> None:
     """A client's whole connection."""
-    tell(hp.Role.CLIENT, [CODECS[data[0] >> 5 & 1 if data else 0]], data)
+    tell(hp.Role.CLIENT, [MESSAGE_PACK if Script(data).flags & BINARY else JSON], data)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -429,13 +429,13 @@ class ShortLivedMachine(ConnectionsMachine):
 @pytest.mark.parametrize("machine", [ConnectionsMachine, ShortLivedMachine])
 def test_connections(machine: type[ConnectionsMachine], record_property: Callable[[str, Any], None]) -> None:
     if not MINUTES:
-        run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
         return
     end = time.monotonic() + 60 * MINUTES
     long = settings(max_examples=500, stateful_step_count=100, deadline=None, derandomize=False, database=None)
     runs = 0
     while time.monotonic() < end:
-        run_state_machine_as_test(machine, settings=long)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(machine, settings=long)
         runs += 500
     record_property("runs", runs)
 
