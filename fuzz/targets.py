@@ -13,7 +13,7 @@ import hubproto_core as hp
 from fuzz.endpoint import endpoint
 from fuzz.scripts import BINARY, LIMITS, Script, tell
 from hubproto_core import _handshake
-from hubproto_core._codecs._msgpack import _Reader
+from hubproto_core._codecs._msgpack_reader import MessagePackReader
 from hubproto_core._framing import RecordBuffer
 
 JSON = hp.JsonCodec()
@@ -68,7 +68,11 @@ def message_pack_body(data: bytes) -> None:
     outcomes = []
     for quick in (True, False):
         try:
-            read = MESSAGE_PACK.decode(data, BINDER, 64) if quick else MESSAGE_PACK._read(_Reader(data), BINDER, 64)
+            read = (
+                MESSAGE_PACK.decode(data, BINDER, 64)
+                if quick
+                else MESSAGE_PACK._read(MessagePackReader(data), BINDER, 64)
+            )
             outcomes.append(repr(read))
         except hp.RemoteProtocolError as error:
             outcomes.append(repr(error))
