@@ -110,7 +110,7 @@ class JsonCodec:
         """Encode one message with its 0x1E, members in the order of SPEC 2.2.3."""
         try:
             data = self._encode(self._prepared(message))
-        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        except Exception as error:  # hooks and properties of the user's run here
             raise LocalProtocolError(f"{type(message).__name__} cannot be written as JSON: {error}") from error
         return dotnet_text(data) + RECORD_SEPARATOR
 

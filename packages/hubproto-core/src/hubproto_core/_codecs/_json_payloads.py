@@ -24,6 +24,7 @@ _STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?')
 _TIME_SPAN = re.compile(
     r"(-?)(?:([0-9]{1,8})\.)?([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,7}))?", re.ASCII
 )
+_ALMOST_OVER = re.compile(r"((?:9999-12-31T)?23:59:59\.999999)[0-9]+")
 _decode_string = msgspec.json.Decoder(str).decode
 
 
@@ -47,6 +48,7 @@ class JsonPayloads(PayloadFormat):
     plain = frozenset({str, int, bool, type(None), bytes, Raw, UnsetType})
     str_keys = True
     any_case = True
+    foreign = frozenset({inspect.TimeType})
 
     @classmethod
     @lru_cache(maxsize=32)
@@ -120,6 +122,12 @@ def _read_timedelta(value: Any) -> Any:
     return -span if sign else span
 
 
+def _read_clock(value: Any) -> Any:
+    """Seven digits are rounded to six, but the last moment of time and of the day are not rounded away."""
+    almost_over = _ALMOST_OVER.match(value) if isinstance(value, str) else None
+    return value if almost_over is None else almost_over[1] + value[almost_over.end() :]
+
+
 def _read_float(value: Any) -> Any:
     return float(value) if isinstance(value, ReceivedFloat) else value
 
@@ -130,6 +138,8 @@ def _read_decimal(value: Any) -> Any:
 
 JsonPayloads.leaves = {
     inspect.TimeDeltaType: _read_timedelta,
+    inspect.DateTimeType: _read_clock,
+    inspect.TimeType: _read_clock,
     inspect.FloatType: _read_float,
     inspect.DecimalType: _read_decimal,
 }

@@ -343,6 +343,11 @@ class MessagePackCodec:
             return decoder(raw)
         except UnicodeDecodeError:
             return decoder(_repaired(raw))
+        except ValueError:
+            data = bytes(raw)
+            if _LAST_TICK not in data:
+                raise
+            return decoder(data.replace(_LAST_TICK, _LAST_MICROSECOND))
 
 
 class _Reader:
@@ -366,9 +371,7 @@ class _Reader:
         except msgpack.OutOfData as error:
             raise _past_the_end() from error
         except _UNREADABLE as error:
-            raise RemoteProtocolError(
-                f"Unexpected msgpack code {self._record[0]} encountered.", kind="MessagePackSerializationException"
-            ) from error
+            raise _unexpected(self._record[0]) from error
         if self._left() < length:
             raise _past_the_end()
         return length
@@ -414,14 +417,13 @@ class _Reader:
             raise RemoteProtocolError("Reading array length for 'streamIds' failed.")
         stream_ids = []
         for _ in range(count):
+            start = self._unpacker.tell()
             try:
                 stream_id = self._unpacker.unpack()
             except _UNREADABLE as error:
                 raise _past_the_end() from error
             if stream_id is not None and not isinstance(stream_id, str):
-                raise RemoteProtocolError(
-                    "Unexpected msgpack code encountered in streamIds.", kind="MessagePackSerializationException"
-                )
+                raise _unexpected(self._record[start])
             if not stream_id:
                 raise RemoteProtocolError("Null or empty value in streamIds received.")
             stream_ids.append(stream_id)
@@ -468,6 +470,28 @@ _NAMES = {
 
 def _past_the_end() -> RemoteProtocolError:
     return RemoteProtocolError("Attempted to read past the end of the stream.", kind="EndOfStreamException")
+
+
+def _unexpected(code: int) -> RemoteProtocolError:
+    if code < 0x80:
+        name = "positive fixint"
+    elif code < 0xC0:
+        name = "fixmap" if code < 0x90 else "fixarray" if code < 0xA0 else "fixstr"
+    else:
+        name = "negative fixint" if code >= 0xE0 else _FORMATS[code - 0xC0]
+    return RemoteProtocolError(
+        f"Unexpected msgpack code {code} ({name}) encountered.", kind="MessagePackSerializationException"
+    )
+
+
+_FORMATS = (  # from 0xC0 on
+    *("nil", "(never used)", "false", "true"),
+    *(f"{kind} {bits}" for kind in ("bin", "ext") for bits in (8, 16, 32)),
+    *("float 32", "float 64"),
+    *(f"{kind} {bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)),
+    *(f"fixext {length}" for length in (1, 2, 4, 8, 16)),
+    *("str 8", "str 16", "str 32", "array 16", "array 32", "map 16", "map 32"),
+)
 
 
 def _call(
@@ -526,6 +550,11 @@ def _unfit(what: str, shape: Shape, error: Exception) -> str:
     return f"{text} {error}" if isinstance(error, msgspec.ValidationError) else text
 
 
+# DateTime.MaxValue, a favourite of .NET, would be rounded to the year 10000.
+_LAST_TICK = bytes.fromhex("c7 0c ff 3b 9a c9 9c 00 00 00 3a ff f4 41 7f")
+_LAST_MICROSECOND = bytes.fromhex("c7 0c ff 3b 9a c6 18 00 00 00 3a ff f4 41 7f")
+
+
 def _repaired(raw: Raw) -> bytes:
     """The same value with U+FFFD for what is no UTF-8, as the reference reads it."""
     value = msgpack.unpackb(raw, use_list=False, strict_map_key=False, unicode_errors="replace")
@@ -543,48 +572,50 @@ def _is_deeper(raw: Raw, levels: int) -> bool:
     data = bytes(raw)
     if len(data.translate(None, _NOT_NESTING)) <= levels:
         return False
-    unfinished: list[int] = []  # values still to come, of each array and map around the current place
+    around: list[int] = []  # values still to come, of each array and map around the current one
+    left = 1  # values still to come here
     position = 0
-    while position < len(data):
-        header, size, values = _extent(data, position)
-        position += header + size
-        if values:
-            unfinished.append(values)
-            if len(unfinished) > levels:
+    while True:
+        size, values = _EXTENTS[data[position]] or _extent(data, position)
+        position += size
+        left -= 1
+        if values is not None:
+            if len(around) == levels:
                 return True
-            continue
-        while unfinished:
-            unfinished[-1] -= 1
-            if unfinished[-1]:
-                break
-            unfinished.pop()
-    return False
+            if values:
+                around.append(left)
+                left = values
+        while not left:
+            if not around:
+                return False
+            left = around.pop()
 
 
-def _extent(data: bytes, position: int) -> tuple[int, int, int]:
-    """Of the value that begins here: the bytes of its header and of its own content, the values that follow in it."""
-    code = data[position]
-    if code < 0x80 or code >= 0xE0:
-        return 1, 0, 0
-    if code < 0x90:
-        return 1, 0, 2 * (code & 0x0F)
-    if code < 0xA0:
-        return 1, 0, code & 0x0F
-    if code < 0xC0:
-        return 1, code & 0x1F, 0
-    header, length_bytes, per_length, values_per_length = _LAYOUTS[code - 0xC0]
+def _extent(data: bytes, position: int) -> tuple[int, int | None]:
+    """Of a value whose length is not in its first byte: its own bytes, and for arrays and maps the values in it."""
+    header, length_bytes, values_per_length = _LAYOUTS[data[position]]
     length = int.from_bytes(data[position + 1 : position + 1 + length_bytes])
-    return header, length * per_length, length * values_per_length
+    return (header + length, None) if values_per_length is None else (header, length * values_per_length)
 
 
-_LAYOUTS = (  # from 0xC0 on: the header's bytes, those in it that are a length, bytes and values for each of the length
-    *((1, 0, 0, 0),) * 4,  # nil, (never used), false, true
-    *((2, 1, 1, 0), (3, 2, 1, 0), (5, 4, 1, 0)),  # bin
-    *((3, 1, 1, 0), (4, 2, 1, 0), (6, 4, 1, 0)),  # ext
-    *((5, 0, 0, 0), (9, 0, 0, 0)),  # float
-    *((2, 0, 0, 0), (3, 0, 0, 0), (5, 0, 0, 0), (9, 0, 0, 0)) * 2,  # uint, int
-    *((3, 0, 0, 0), (4, 0, 0, 0), (6, 0, 0, 0), (10, 0, 0, 0), (18, 0, 0, 0)),  # fixext
-    *((2, 1, 1, 0), (3, 2, 1, 0), (5, 4, 1, 0)),  # str
-    *((3, 2, 0, 1), (5, 4, 0, 1)),  # array
-    *((3, 2, 0, 2), (5, 4, 0, 2)),  # map
-)
+_LAYOUTS: dict[
+    int, tuple[int, int, int | None]
+] = {  # the header's bytes, those in it that are a length, values for each
+    **dict(zip(range(0xC4, 0xC7), ((2, 1, None), (3, 2, None), (5, 4, None)), strict=True)),  # bin
+    **dict(zip(range(0xC7, 0xCA), ((3, 1, None), (4, 2, None), (6, 4, None)), strict=True)),  # ext
+    **dict(zip(range(0xD9, 0xDC), ((2, 1, None), (3, 2, None), (5, 4, None)), strict=True)),  # str
+    **dict(zip(range(0xDC, 0xE0), ((3, 2, 1), (5, 4, 1), (3, 2, 2), (5, 4, 2)), strict=True)),  # array, map
+}
+_EXTENTS: list[tuple[int, int | None] | None] = [
+    *[(1, None)] * 0x80,  # positive integers
+    *[(1, 2 * length) for length in range(16)],  # maps
+    *[(1, length) for length in range(16)],  # arrays
+    *[(1 + length, None) for length in range(32)],  # str
+    *[(1, None)] * 4,  # nil, (never used), false, true
+    *[None] * 6,  # bin, ext
+    *[(1 + length, None) for length in (4, 8)],  # float
+    *[(1 + length, None) for length in (1, 2, 4, 8) * 2],  # unsigned and signed integers
+    *[(2 + length, None) for length in (1, 2, 4, 8, 16)],  # ext of fixed lengths
+    *[None] * 7,  # str, array, map
+    *[(1, None)] * 0x20,  # negative integers
+]

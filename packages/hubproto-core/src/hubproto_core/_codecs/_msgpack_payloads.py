@@ -31,6 +31,7 @@ class MessagePackPayloads(PayloadFormat):
     plain = frozenset({str, int, bool, float, type(None), bytes, Raw, msgspec.msgpack.Ext})
     str_keys = False
     any_case = False
+    foreign = frozenset({inspect.TimeDeltaType, inspect.DateType, inspect.TimeType})
 
     @classmethod
     @lru_cache(maxsize=32)

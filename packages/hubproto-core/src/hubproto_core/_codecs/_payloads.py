@@ -40,7 +40,7 @@ _MAX_PLAIN_EXPONENT = 100
 class PayloadFormat(ABC):
     """How one encoding carries payloads, with the naming policy and the hooks that its user has chosen."""
 
-    __slots__ = ("_dec_hook", "_enc_hook", "_wire_name", "_writers")
+    __slots__ = ("_base_writers", "_dec_hook", "_enc_hook", "_wire_name", "_writers")
 
     plain: ClassVar[frozenset[type]]
     """The types that msgspec writes just as .NET does."""
@@ -54,6 +54,9 @@ class PayloadFormat(ABC):
     leaves: ClassVar[Leaves]
     """What has to be done to leaves of a declared type, before msgspec converts them."""
 
+    foreign: ClassVar[frozenset[type[inspect.Type]]]
+    """Those leaves of which msgspec makes nothing, or something wrong, without that: it is not asked first."""
+
     def __init__(
         self,
         rename: Rename,
@@ -63,7 +66,7 @@ class PayloadFormat(ABC):
         self._wire_name = renamer(rename)
         self._enc_hook = enc_hook
         self._dec_hook = dec_hook
-        self._writers: dict[type, Callable[[Any], Any]] = {  # subclasses are added as they are met
+        self._base_writers: dict[type, Callable[[Any], Any]] = {  # for what derives from them, too
             str: str.__str__,  # not what a derived class makes of it
             int: int.__int__,
             bytes: bytes,
@@ -78,6 +81,7 @@ class PayloadFormat(ABC):
             dict: self._write_map,
             **self.leaf_writers(),
         }
+        self._writers = self._base_writers.copy()  # other types are added as they are met
 
     # what the encodings do differently
 
@@ -148,8 +152,8 @@ class PayloadFormat(ABC):
         if members is not None:
             return _ObjectWriter(self, kind, members, self._wire_name).write
         for base in kind.__mro__:
-            if base in self._writers:
-                return self._writers[base]
+            if base in self._base_writers:
+                return self._base_writers[base]
         return _untouched
 
     # reading
@@ -168,7 +172,7 @@ class PayloadFormat(ABC):
         names = planner.names
         if not self.any_case and all(compared == name for compared, name in names.items()):
             names = {}  # no payload is for msgspec to misunderstand
-        return _Decoder(self, type_, native, self._read_custom, place, names).decode
+        return _Decoder(self, type_, None if planner.foreign else native, self._read_custom, place, names).decode
 
     def _read_custom(self, type_: Any, value: Any) -> Any:
         """What msgspec does for types that it does not know."""
@@ -373,7 +377,7 @@ class _Decoder:
         self,
         format_: PayloadFormat,
         type_: Any,
-        native: Callable[[Any], Any],
+        native: Callable[[Any], Any] | None,
         hook: _Hook,
         place: _Place,
         names: Mapping[str, str | None],
@@ -387,7 +391,7 @@ class _Decoder:
         self._names = names
 
     def decode(self, raw: Any) -> Any:
-        if not self._names or not self._format.must_prepare(raw, self._names):
+        if self._native is not None and not (self._names and self._format.must_prepare(raw, self._names)):
             try:
                 return self._native(raw)
             except msgspec.ValidationError:
@@ -397,14 +401,18 @@ class _Decoder:
 
 
 class _Planner:
-    """Walks a type and makes its places; `names` gathers the names of members as `PayloadFormat.must_prepare` wants."""
+    """Walks a type and makes its places.
 
-    __slots__ = ("_format", "_seen", "names")
+    `names` gathers the names of members as `PayloadFormat.must_prepare` wants them; `foreign`: there are such leaves.
+    """
+
+    __slots__ = ("_format", "_seen", "foreign", "names")
 
     def __init__(self, format_: PayloadFormat) -> None:
         self._format = format_
         self._seen: dict[Any, _Place] = {}
         self.names: dict[str, str | None] = {}
+        self.foreign = False
 
     def place(self, info: inspect.Type) -> _Place | None:
         """Return the place for a value of this type, None where msgspec needs no help."""
@@ -426,6 +434,8 @@ class _Planner:
                 return self._union(types)
             case inspect.EnumType(cls=kind):
                 return self._leaf(_EnumNames(kind).value_of)
+        if type(info) in self._format.foreign:
+            self.foreign = True
         leaf = self._format.leaves.get(type(info))
         return None if leaf is None else self._leaf(leaf)
 

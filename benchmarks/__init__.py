@@ -1,0 +1,1 @@
+"""What the core costs: `python -m benchmarks.hostile` and `python -m benchmarks.throughput`."""

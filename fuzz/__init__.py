@@ -1,0 +1,1 @@
+"""Fuzz targets for atheris: `python -m fuzz.run` runs them."""

@@ -1,0 +1,198 @@
+"""The HTTP endpoint under fire: sockets of a server with a small hub, whose calls run in a synchronous interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import hubproto_core as hp
+from fuzz.scripts import SECONDS, Script
+from hubproto_core.http import HttpConfig, HttpServerConnection, HubServer
+
+CONFIG = hp.HubConfig(max_message_size=512, detailed_errors=True, max_parallel_calls=2)
+HTTP = HttpConfig(max_header_size=2048, max_body_size=256)
+
+
+async def waits(text: str = "") -> str:
+    raise NotImplementedError("the interpreter decides how this ends")
+
+
+async def counts(count: int) -> AsyncIterator[int]:
+    yield count  # never reached: the interpreter decides what is yielded
+
+
+async def collects(items: AsyncIterator[int]) -> int:
+    raise NotImplementedError("the interpreter reads the items")
+
+
+def echo(value: object) -> object:
+    return value
+
+
+def fails() -> None:
+    raise hp.HubError("as it must")
+
+
+def hub() -> hp.Hub:
+    """A method of each kind."""
+    methods = hp.Hub(CONFIG)
+    for function in (waits, counts, collects, echo, fails):
+        methods.method()(function)
+    return methods
+
+
+HUB = hub()
+
+
+class Site:
+    """A server, its sockets, and the calls that run. `output` is what each socket has sent."""
+
+    def __init__(self, script: Script, size: int | None) -> None:
+        self.now = 0.0
+        self.count = 0
+        self.server = HubServer({"/hub": HUB}, entropy=self.entropy, http=HTTP)
+        self.running: list[hp.RunningCall] = []
+        self.sockets: list[HttpServerConnection] = []
+        self.output: list[bytearray] = []
+        self.unread: list[bytearray] = []
+        self.size = size
+        self.open()
+        for piece, operation in script.pieces(size):
+            if piece:
+                self.unread[-1] += piece
+                self.serve()
+            if operation is not None:
+                self.operate(operation)
+                self.serve()
+        self.end()
+
+    def entropy(self, size: int) -> bytes:
+        """Never the same twice, and in each run the same."""
+        self.count += 1
+        return self.count.to_bytes(size, "big")
+
+    def open(self) -> None:
+        """Accept another socket."""
+        self.sockets.append(self.server.connection(now=self.now))
+        self.output.append(bytearray())
+        self.unread.append(bytearray())
+
+    def serve(self) -> None:
+        """Carry out effects, read and write, until there is nothing to do."""
+        busy = True
+        while busy:
+            busy = False
+            while (effect := self.server.effects.take()) is not None:
+                busy = True
+                if isinstance(effect, hp.StartCall):
+                    self.start(effect.call)
+                elif isinstance(effect, hp.CancelCall) and effect.call in self.running:
+                    self.running.remove(effect.call)
+                    effect.call.session.call_cancelled(effect.call)
+            for socket, output, unread in zip(self.sockets, self.output, self.unread, strict=True):
+                if unread and socket.want_read:
+                    size = self.size or len(unread)
+                    socket.receive_data(bytes(unread[:size]), now=self.now)
+                    del unread[:size]
+                    busy = True
+                if data := socket.data_to_send(now=self.now):
+                    output += data
+                    busy = True
+
+    def start(self, call: hp.RunningCall) -> None:
+        """Run a plain function at once; any other runs until an operation ends it."""
+        if not call.inline:
+            self.running.append(call)
+            return
+        try:
+            result = call.function(*call.session.build_arguments(call, call.incoming))
+        except hp.HubError as error:
+            call.session.call_failed(call, error)
+        else:
+            call.session.call_returned(call, result)
+
+    def operate(self, operation: int) -> None:
+        """Let something happen: time, another socket, the end of one, or progress of a call."""
+        kind, argument = operation & 7, operation >> 3
+        if kind == 1:
+            self.let_pass(SECONDS[argument & 3])
+        elif kind == 2 and len(self.sockets) < 4:
+            self.open()
+        elif kind == 3:
+            error = hp.TransportError("reset") if argument & 1 else None
+            self.sockets[argument % len(self.sockets)].receive_eof(error, now=self.now)
+        elif kind >= 4 and self.running:
+            self.proceed(self.running[argument % len(self.running)], kind)
+
+    def proceed(self, call: hp.RunningCall, kind: int) -> None:
+        """Let a call that runs go on, or end."""
+        if kind == 4:
+            for stream in call.incoming:
+                try:
+                    stream.receive_nowait()
+                except (hp.WouldBlock, hp.EndOfStream, hp.HubError):
+                    continue
+        elif kind == 5 and call.streams and call.session.writable:
+            call.session.send_item(call, 7)
+        else:
+            self.running.remove(call)
+            if kind == 6:
+                call.session.call_failed(call, hp.HubError("told to"))
+            else:
+                call.session.call_returned(call, None if call.streams else "done")
+
+    def let_pass(self, seconds: float) -> None:
+        """Advance the clock, and meet each deadline at its time."""
+        end = self.now + seconds
+        machines: list[HubServer | HttpServerConnection] = [self.server, *self.sockets]
+        while (upcoming := min((d for m in machines if (d := m.next_timeout()) is not None), default=end + 1)) <= end:
+            self.now = max(self.now, upcoming)
+            for machine in machines:
+                machine.handle_timeout(now=self.now)
+            self.serve()
+        self.now = end
+
+    def end(self) -> None:
+        """All sockets break: nothing may be left behind."""
+        for socket in self.sockets:
+            socket.receive_eof(hp.TransportError("the script is over"), now=self.now)
+        self.serve()
+        while self.running:
+            call = self.running.pop()
+            call.session.call_cancelled(call)
+            self.serve()
+        self.let_pass(100.0)
+        assert all(socket.finished for socket in self.sockets), "a socket outlives its end"
+        assert self.server.next_timeout() is None, "a timer outlives what it is for"
+        self.server.shut_down(now=self.now)
+        assert self.server.closed, "a session outlives its socket"
+
+
+def heard(output: bytes) -> bytes:
+    """What a socket has sent, without the frames' heads: how many messages share a frame depends on the reads."""
+    head, switched, rest = output.partition(b"HTTP/1.1 101 ")
+    if not switched:
+        return output.partition(b"HTTP/1.1 400 ")[0]  # h11 describes what it has seen of a bad request so far
+    answer, _, frames = rest.partition(b"\r\n\r\n")
+    heard = bytearray(head + answer)
+    while frames:
+        kind, size, start = frames[0] & 15, frames[1], 2
+        if size == 126:
+            size, start = int.from_bytes(frames[2:4], "big"), 4
+        elif size == 127:
+            size, start = int.from_bytes(frames[2:10], "big"), 10
+        if kind in (1, 2):  # pongs and close frames come between messages, wherever a read ended
+            heard += frames[start : start + size]
+        frames = frames[start + size :]
+    return bytes(heard)
+
+
+def endpoint(data: bytes) -> None:
+    """Some sockets of a server: in one go and in small pieces they come to the same.
+
+    But for where it ends: who closes a WebSocket or breaks it off may or may not hear what was under way to it.
+    """
+    script = Script(data)
+    whole = [heard(bytes(output)) for output in Site(script, None).output]
+    cut = [heard(bytes(output)) for output in Site(script, script.small).output]
+    for one, other in zip(whole, cut, strict=True):
+        assert one.startswith(other) or other.startswith(one), f"{one!r} in one go, {other!r} in pieces"
