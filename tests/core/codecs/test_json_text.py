@@ -46,6 +46,12 @@ def test_brackets_in_strings_are_no_depth() -> None:
     assert is_plain(b'["[[[[[[\\"{{{{"]', 5)
 
 
+def test_a_string_without_end_is_gone_through_once() -> None:
+    assert is_plain(b"[]" * 70 + b'"' + b'\\"' * 500_000, 64)
+    assert is_plain(b"[]" * 70 + b'"[[' + b"\\", 1)
+    assert not is_plain(b"[]" * 70 + b'"[["[[', 1)
+
+
 @pytest.mark.parametrize("text", [b'"\xff"', b'{"a":"\xc3"}'])
 def test_plain_text_is_utf8(text: bytes) -> None:
     assert not is_plain(text, 64)

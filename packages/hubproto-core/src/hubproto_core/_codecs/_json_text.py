@@ -6,7 +6,8 @@ import re
 
 __all__ = ["dotnet_text", "is_plain", "repaired"]
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# A string that does not end is one token too: tried again at each quote in it, it would take quadratic time.
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NAME = re.compile(rb'[{,]\s*"[^"]*\\u')
 
 
