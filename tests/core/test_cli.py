@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,14 @@ def test_calls_take_json_arguments(name: str, kind: type[InvokeCommand | StreamC
     assert parse([name, "http://h/chat", "Add"], "prog") == kind("http://h/chat", "Add", ())
 
 
+@pytest.mark.parametrize("name", ["invoke", "stream"])
+def test_calls_take_an_encoding(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = parse([name, "--protocol", "messagepack", "http://h/chat", "Now"], "prog")
+    assert isinstance(command, InvokeCommand | StreamCommand)
+    assert command.protocol == "messagepack"
+    assert "invalid choice: 'xml'" in refused(capsys, name, "--protocol", "xml", "http://h/chat", "Now")
+
+
 def test_what_is_no_json_is_refused_with_advice(capsys: pytest.CaptureFixture[str]) -> None:
     text = refused(capsys, "invoke", "http://h/chat", "Echo", "hello")
     assert "'hello' is no JSON" in text
@@ -105,3 +114,4 @@ def test_what_is_no_json_is_refused_with_advice(capsys: pytest.CaptureFixture[st
 
 def test_results_are_shown_as_one_line() -> None:
     assert to_json({"a": [1, None, "\n\u2603"]}) == '{"a":[1,null,"\\n\u2603"]}'
+    assert to_json([b"hi", datetime(2024, 2, 29, tzinfo=UTC), 1j]) == '["aGk=","2024-02-29T00:00:00Z","1j"]'

@@ -697,7 +697,9 @@ def test_facts_come_from_the_connection() -> None:
     session = ServerPeer().session
     assert (session.codec.name, session.transfer_format) == ("json", "text")
     assert session.next_timeout() == 15.0
+    assert not session.stateful
     session.handle_timeout(now=30.0)
+    assert session.is_over
     assert isinstance(session.error, TransportError)
 
 

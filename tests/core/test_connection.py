@@ -481,6 +481,161 @@ def test_many_messages_together_may_be_larger_than_the_limit() -> None:
     assert len(feed(conn, ADD * 50)) == 50
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_handshake_size": len(HANDSHAKE) - 1},
+        {"max_handshake_size": len(HANDSHAKE) - 1, "max_message_size": None},
+        {"max_handshake_size": 1000, "max_message_size": len(HANDSHAKE) - 1},
+    ],
+)
+def test_the_smaller_limit_holds_for_a_handshake(settings: dict[str, Any]) -> None:
+    conn = fresh(Role.SERVER, **settings)
+    conn.receive_data(HANDSHAKE, now=0.0)
+    assert isinstance(the_end(conn).error, RemoteProtocolError)
+    assert sent(conn) == [{"error": "Handshake was canceled."}]
+
+
+def test_a_handshake_of_just_its_limit_is_accepted() -> None:
+    assert feed(fresh(Role.SERVER, max_handshake_size=len(HANDSHAKE)), HANDSHAKE) == [OPENED]
+    assert feed(fresh(Role.CLIENT, max_handshake_size=3), b"{}\x1e") == [OPENED]
+
+
+LIMITED: dict[str, Any] = {
+    "max_arguments": 2,
+    "max_headers": 2,
+    "max_header_size": 10,
+    "max_id_length": 4,
+    "max_open_calls": 2,
+    "max_open_streams": 2,
+}
+
+
+def invocation(id_: str | None = None, **more: Any) -> dict[str, Any]:
+    named = {} if id_ is None else {"invocationId": id_}
+    return {"type": 1, **named, "target": "Add", "arguments": [], **more}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        invocation(arguments=[1, 2]),
+        invocation("1234"),
+        invocation("1", streamIds=["1234", "5678"]),
+        invocation(headers={"1": "2345", "6": "789a"}),
+        invocation(headers={"\u00e9": "12345678"}),
+        {"type": 4, "invocationId": "1234", "target": "Add", "arguments": [1, 2], "headers": {"": "1234567890"}},
+    ],
+)
+def test_calls_at_the_limits_are_accepted(message: dict[str, Any]) -> None:
+    conn = server(**LIMITED)
+    (event,) = feed(conn, pack(message))
+    assert isinstance(event, Invocation | StreamInvocation)
+
+
+LONG = "12345"
+WIDE = {"a": "1", "b": "2", "c": "3"}
+BIG = {"\u00e9": "123456789"}
+TOO_LONG = "An id is longer than 4 characters."
+TOO_WIDE = "A message has more than 2 headers."
+TOO_BIG = "The headers of a message are larger than 10B."
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (invocation(LONG), TOO_LONG),
+        (invocation(LONG, arguments=[1, 2, 3]), TOO_LONG),
+        (invocation("1", streamIds=["1", LONG]), TOO_LONG),
+        ({"type": 4, "invocationId": LONG, "target": "Add", "arguments": []}, TOO_LONG),
+        ({"type": 2, "invocationId": LONG, "item": 1}, TOO_LONG),
+        ({"type": 3, "invocationId": LONG}, TOO_LONG),
+        ({"type": 5, "invocationId": LONG}, TOO_LONG),
+        (invocation(headers=WIDE), TOO_WIDE),
+        (invocation(headers=BIG), TOO_BIG),
+        ({"type": 4, "invocationId": "1", "target": "Add", "arguments": [], "headers": WIDE}, TOO_WIDE),
+        ({"type": 2, "invocationId": "1", "item": 1, "headers": WIDE}, TOO_WIDE),
+        ({"type": 3, "invocationId": "1", "headers": BIG}, TOO_BIG),
+        ({"type": 5, "invocationId": "1", "headers": WIDE}, TOO_WIDE),
+    ],
+)
+@BOTH
+def test_ids_and_headers_beyond_the_limits_end_the_connection(role: Role, message: dict[str, Any], text: str) -> None:
+    conn = opened(role, **LIMITED)
+    conn.receive_data(pack(message, invocation()), now=0.0)
+    end = the_end(conn)
+    assert isinstance(end.error, RemoteProtocolError)
+    assert str(end.error) == text
+    assert end.allow_reconnect
+    close = {"type": 7, "error": CLOSED, "allowReconnect": True}
+    assert sent(conn) == ([close] if role is Role.SERVER else [])
+
+
+def test_long_ids_of_items_that_do_not_bind_end_the_connection_too() -> None:
+    class Unbound(Typed):
+        def item_shape(self, stream_id: str) -> Shape:
+            raise HubError("no such stream")
+
+    conn = HubConnection(Role.SERVER, [JsonCodec()], binder=Unbound(), config=HubConfig(**LIMITED), now=0.0)
+    feed(conn, HANDSHAKE)
+    assert feed(conn, pack({"type": 2, "invocationId": "1234", "item": 1})) == []
+    conn.receive_data(pack({"type": 2, "invocationId": LONG, "item": 1}), now=0.0)
+    assert str(the_end(conn).error) == TOO_LONG
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+def test_a_call_with_too_many_arguments_fails_and_the_connection_lives(kind: int) -> None:
+    conn = server(**LIMITED)
+    call = {"type": kind, "invocationId": "1", "target": "Add", "arguments": [1, 2, 3], "streamIds": ["7"]}
+    (failure,) = feed(conn, pack(call))
+    assert isinstance(failure, InvocationBindingFailure)
+    assert (failure.invocation_id, failure.target) == ("1", "Add")
+    assert str(failure.error) == "Invocation provides 3 argument(s) but at most 2 are accepted."
+    assert feed(conn, pack({"type": 2, "invocationId": "7", "item": 1})) == []
+    conn.complete("1", error="too many")
+    assert len(feed(conn, pack(invocation("2")))) == 1
+
+
+@BOTH
+def test_a_call_beyond_the_open_ones_is_answered_with_an_error(role: Role) -> None:
+    conn = opened(role, **LIMITED)
+    stream = {"type": 4, "invocationId": "1", "target": "Add", "arguments": []}
+    assert len(feed(conn, pack(stream, invocation("1"), invocation(), invocation()))) == 4
+    assert feed(conn, pack(invocation("3", streamIds=["9"]), {**stream, "invocationId": "4"})) == []
+    text = "Failed to invoke 'Add': at most 2 calls may be open on a connection."
+    assert sent(conn) == [{"type": 3, "invocationId": id_, "error": text} for id_ in ("3", "4")]
+    assert feed(conn, pack({"type": 2, "invocationId": "9", "item": 1})) == []
+    conn.complete("1")
+    assert len(feed(conn, pack(invocation("3")))) == 1
+    assert len(sent(conn)) == 1
+
+
+def test_a_call_that_does_not_bind_is_an_open_call_too() -> None:
+    conn = HubConnection(Role.SERVER, [JsonCodec()], binder=Typed(), config=HubConfig(max_open_calls=1), now=0.0)
+    feed(conn, HANDSHAKE)
+    assert len(feed(conn, pack(invocation("1")))) == 1
+    assert feed(conn, pack(invocation("2"))) == []
+    assert sent(conn)[1:] == [
+        {
+            "type": 3,
+            "invocationId": "2",
+            "error": "Failed to invoke 'Add': at most 1 calls may be open on a connection.",
+        }
+    ]
+
+
+def test_a_call_that_announces_too_many_uploads_is_answered_with_an_error() -> None:
+    conn = server(**LIMITED)
+    assert feed(conn, pack(invocation("1", streamIds=["7", "8", "9"]))) == []
+    text = "Failed to invoke 'Add': at most 2 streams may be open on a connection."
+    assert sent(conn) == [{"type": 3, "invocationId": "1", "error": text}]
+    assert len(feed(conn, pack(invocation("1", streamIds=["7"]), invocation(streamIds=["8"])))) == 2
+    assert feed(conn, pack(invocation(streamIds=["9"]), {"type": 2, "invocationId": "9", "item": 1})) == []
+    assert conn.data_to_send(now=0.0) == b""
+    feed(conn, pack({"type": 3, "invocationId": "7"}))
+    assert len(feed(conn, pack(invocation("2", streamIds=["9"]), {"type": 2, "invocationId": "9", "item": 1}))) == 2
+
+
 CLOSED = "Connection closed with an error."
 
 
@@ -490,7 +645,10 @@ CLOSED = "Connection closed with an error."
         (b"hello\x1e", "InvalidDataException: Error reading JSON."),
         (b"\x1e", "InvalidDataException: Error reading JSON."),
         (b'{"type":1,"target":"Add"}\x1e', "InvalidDataException: Missing required property 'arguments'."),
-        (b'{"type":2.5}\x1e', "FormatException: The value of 'type' is not an integer in range."),
+        (
+            b'{"type":2.5}\x1e',
+            "FormatException: Either the JSON value is not in a supported format, or is out of bounds for an Int32.",
+        ),
     ],
 )
 @pytest.mark.parametrize("detailed", [False, True])
@@ -1140,6 +1298,17 @@ def test_whole_messages_of_the_old_transport_come_first_and_half_ones_not_at_all
     assert conn.want_read
 
 
+def test_any_number_of_resumptions_leaves_nothing_behind() -> None:
+    conn = stateful(Role.SERVER)
+    conn.receive_data(calls(1), now=0.0)
+    for _ in range(5):
+        conn.resume()
+    assert len(conn._later) == 1
+    assert targets(events(conn)) == [1]
+    conn.resume()
+    assert conn._later == []
+
+
 def test_half_a_message_of_the_last_transport_is_still_an_error_at_the_end() -> None:
     conn = stateful(Role.SERVER)
     conn.receive_data(calls(1), now=0.0)
@@ -1531,3 +1700,141 @@ def test_client_and_server_agree(arguments: list[Any], items: list[Any], size: i
         [ConnectionClosed()],
         [Completion(invocation_id=question, error="no"), ConnectionClosed()],
     )
+
+
+class Link:
+    """A client and a server with stateful reconnect, whose transport is cut every now and then."""
+
+    def __init__(self, limit: int) -> None:
+        config = HubConfig(replay_buffer=limit, keep_alive_interval=3.0, resume_window=1e9, silence_timeout=1e9)
+        self.now = 0.0
+        self.ends = [HubConnection(role, [JsonCodec()], config=config, stateful=True, now=0.0) for role in Role]
+        self.on_their_way = [b"", b""]  # to each end
+        self.said: list[list[int]] = [[], []]
+        self.heard: list[list[int]] = [[], []]
+
+    def say(self, end: int) -> None:
+        self.said[end].append(len(self.said[end]))
+        self.ends[end].send(str(self.said[end][-1]))
+
+    def move(self, size: int) -> None:
+        """Both ends write, and at most *size* bytes arrive at each."""
+        for end, conn in enumerate(self.ends):
+            self.on_their_way[1 - end] += conn.data_to_send(now=self.now)
+        for end, conn in enumerate(self.ends):
+            data, self.on_their_way[end] = self.on_their_way[end][:size], self.on_their_way[end][size:]
+            for event in feed(conn, data, self.now):
+                if not isinstance(event, HandshakeCompleted):
+                    assert isinstance(event, Invocation)
+                    self.heard[end].append(int(event.target))
+
+    def cut(self, noticed: tuple[bool, bool]) -> None:
+        """What is on its way is lost; each end may have noticed before there is a new transport."""
+        self.on_their_way = [b"", b""]
+        for conn, notices in zip(self.ends, noticed, strict=True):
+            if notices:
+                conn.receive_eof(LOST, now=self.now)
+
+    def resume(self) -> None:
+        for conn in self.ends:
+            conn.resume()
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for conn in self.ends:
+            conn.handle_timeout(now=self.now)
+
+
+acts = st.one_of(
+    st.tuples(st.just("say"), st.integers(0, 1)),
+    st.tuples(st.just("move"), st.integers(0, 200)),
+    st.tuples(st.just("wait"), st.sampled_from([0.3, 1.0, 4.0])),
+    st.tuples(st.just("cut"), st.tuples(st.booleans(), st.booleans())),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(acts, max_size=60), st.sampled_from([1, 100, 100_000]), st.booleans())
+def test_two_ends_of_a_link_that_is_cut_lose_nothing_and_hear_nothing_twice(
+    acts: list[tuple[str, Any]], limit: int, at_once: bool
+) -> None:
+    link = Link(limit)
+    for _ in range(4):
+        link.move(1000)
+    assert all(conn.stateful for conn in link.ends)
+    lost = False
+    for act, argument in acts:
+        if act == "cut":
+            link.cut(argument)
+            lost = True
+            if at_once:
+                link.resume()
+                lost = False
+        elif act == "move":
+            if lost:
+                link.resume()
+                lost = False
+            link.move(argument)
+        else:
+            getattr(link, act)(argument)
+    if lost:
+        link.resume()
+    for _ in range(4 * sum(map(len, link.said)) + 4):
+        link.move(1_000_000)
+        link.wait(1.0)
+    assert all(conn.is_open for conn in link.ends)
+    assert link.heard == [link.said[1], link.said[0]]
+    assert not any(conn.waits_for_ack for conn in link.ends)
+
+
+deeds = st.one_of(
+    st.tuples(st.just("hear"), st.binary(max_size=3)),
+    st.tuples(st.just("hear"), st.integers(0, len(CONVERSATION)).map(lambda stop: CONVERSATION[stop : stop + 60])),
+    st.tuples(
+        st.just("hear"),
+        st.builds(
+            lambda kind, number: pack({"type": kind, "sequenceId": number}), st.sampled_from([8, 9]), st.integers(-1, 5)
+        ),
+    ),
+    st.tuples(st.sampled_from(["end", "cut", "resume", "send", "take"]), st.just(b"")),
+    st.tuples(st.just("close"), st.just(b"")),
+    st.tuples(st.just("wait"), st.just(b"")),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(deeds, max_size=30), st.sampled_from(Role), st.sampled_from([1, 100_000]))
+def test_a_stateful_connection_never_raises_because_of_its_peer_and_ends_once(
+    deeds: list[tuple[str, bytes]], role: Role, limit: int
+) -> None:
+    conn = stateful(role, replay_buffer=limit)
+    now = 0.0
+    taken: list[Event] = []
+    for deed, data in deeds:
+        match deed:
+            case "hear":
+                conn.receive_data(data, now=now)
+            case "end":
+                conn.receive_eof(now=now)
+            case "cut":
+                conn.receive_eof(LOST, now=now)
+            case "resume" if conn.stateful:
+                conn.resume()
+            case "send" if conn.is_open:
+                conn.send("x")
+            case "take":
+                taken += events(conn, now)
+            case "close":
+                conn.close()
+            case "wait":
+                now += 8.0
+                conn.handle_timeout(now=now)
+        data = conn.data_to_send(now=now)
+        assert not (conn.is_lost and data)
+        assert not data or data.endswith(b"\x1e")
+    conn.close()
+    taken += events(conn, now)
+    assert [isinstance(event, ConnectionClosed) for event in taken] == [False] * (len(taken) - 1) + [True]
+    assert conn.next_timeout() is None
+    conn.data_to_send(now=now)
+    assert conn.unsent == 0

@@ -13,6 +13,7 @@ def test_a_request_names_protocol_and_version() -> None:
 def test_a_response_is_empty_or_an_error() -> None:
     assert response() == b"{}\x1e"
     assert response("no \u2603") == '{"error":"no \u2603"}\x1e'.encode()
+    assert response("\ufeff\U0001f600\x1f") == b'{"error":"\\uFEFF\\uD83D\\uDE00\\u001F"}\x1e'
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ def test_a_response_is_empty_or_an_error() -> None:
         ('{"pr\\u006ftocol":"json","version":1} junk', ("json", 1)),
         ('{"protocol":"}\\"]","version":1,"x":[{"y":"}"}]}}', ('}"]', 1)),
         ('{"protocol":"json","version":2147483647}', ("json", 2**31 - 1)),
+        ('{"protocol":"json","version":1,"x":"\\ud800"}', ("json", 1)),
     ],
 )
 def test_requests_are_read(text: str, parsed: tuple[str, int]) -> None:
@@ -38,15 +40,13 @@ def test_requests_are_read(text: str, parsed: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "Error reading JSON."),
-        ("hello", "Error reading JSON."),
-        ('{"protocol":"json","version":1', "Error reading JSON."),
         ("[]", "Unexpected JSON Token Type 'Array'. Expected a JSON Object."),
         ("1", "Unexpected JSON Token Type 'Number'. Expected a JSON Object."),
         ('{"protocol":null,"version":1}', "Expected 'protocol' to be of type String."),
         ('{"protocol":7,"version":1}', "Expected 'protocol' to be of type String."),
         ('{"protocol":"json","version":"1"}', "Expected 'version' to be of type Number."),
         ('{"protocol":"json","version":[]}', "Expected 'version' to be of type Number."),
+        ('{"protocol":7,x', "Expected 'protocol' to be of type String."),
         ('{"version":1}', "Missing required property 'protocol'. Message content: {\"version\":1}"),
         ("{}", "Missing required property 'protocol'. Message content: {}"),
         ('{"protocol":"json"}', 'Missing required property \'version\'. Message content: {"protocol":"json"}'),
@@ -73,12 +73,28 @@ def test_versions_are_integers_of_32_bits(version: str) -> None:
     assert refused.value.kind == "FormatException"
 
 
-def test_a_request_is_utf8() -> None:
-    with pytest.raises(RemoteProtocolError, match=r"^Error reading JSON\.$"):
-        parse_request(b'{"protocol":"json","version":1,"x":"\xff"}')
+@pytest.mark.parametrize("text", ["", "hello", "{", '{"protocol":"json","version":1', '{"protocol":"json",}', "[" * 65])
+def test_a_request_is_json(text: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=r"^(Error reading JSON\.|Unexpected JSON Token Type 'Array'\..*)$"):
+        parse_request(text.encode())
 
 
-@pytest.mark.parametrize("text", ["{}", ' {"minorVersion":0} ', "{} junk", '{"unknown":{"error":"x"}}'])
+def test_malformed_requests_have_the_reference_s_name() -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        parse_request(b"hello")
+    assert (str(refused.value), refused.value.kind) == ("Error reading JSON.", "JsonReaderException")
+
+
+def test_what_is_read_of_a_request_is_text() -> None:
+    assert parse_request(b'{"protocol":"json","version":1,"x":"\xff"}') == ("json", 1)
+    with pytest.raises(RemoteProtocolError) as refused:
+        parse_request(b'{"protocol":"\xff","version":1}')
+    assert refused.value.kind == "InvalidOperationException"
+    with pytest.raises(RemoteProtocolError, match="Message content: {.*\ufffd.*}$"):
+        parse_request(b'{"protocol":"json","x":"\xff"}')
+
+
+@pytest.mark.parametrize("text", ["{}", ' {"minorVersion":0} ', "{} junk", '{"unknown":{"error":"x","type":1}}'])
 def test_a_response_without_error_is_agreement(text: str) -> None:
     parse_response(text.encode())
 

@@ -933,6 +933,16 @@ def test_a_client_in_its_handshake_is_sent_away_too(handshake: bytes) -> None:
     assert client.session.finished
 
 
+def test_a_call_that_runs_does_not_speak_for_its_client() -> None:
+    client = served(silence_timeout=5.0)
+    client.say({"type": 6}, now=0.5)
+    client.say(invoke("Slow", 1), now=1.0)
+    assert client.session.next_timeout() == 6.0
+    client.session.handle_timeout(now=6.0)
+    client.hear(6.0)
+    assert isinstance(client.session.error, TransportError)
+
+
 def test_a_client_whose_calls_wait_is_not_held_to_be_silent() -> None:
     client = served(silence_timeout=5.0)
     client.say({"type": 6}, invoke("Slow", 1, id="1"), invoke("Slow", 2, id="2"))
@@ -1004,12 +1014,14 @@ def test_nothing_fails_while_the_transport_is_lost() -> None:
 
 def test_everything_ends_when_nobody_resumes() -> None:
     client = resumable(resume_window=3.0)
+    assert client.session.stateful
     client.say(invoke("Slow", 1), upload("4", id="3"))
     (items,) = client.shell.find("Upload").incoming
     client.session.receive_eof(CUT, now=1.0)
     assert client.session.next_timeout() == 4.0
     client.session.handle_timeout(now=4.0)
     client.shell.cancel_asked()
+    client.session.push(b"too late\x1e")
     assert client.session.finished
     assert isinstance(client.session.error, TransportError)
     assert client.hear(4.0) == []

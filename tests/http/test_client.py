@@ -17,7 +17,6 @@ from hubproto_core import (
     Hub,
     HubConfig,
     HubError,
-    JsonCodec,
     LocalProtocolError,
     OutgoingCall,
     TransportError,
@@ -40,11 +39,6 @@ OFFER: dict[str, Any] = {
 }
 
 
-class BinaryCodec(JsonCodec):
-    name: Any = "binary"
-    transfer_format: Any = "binary"
-
-
 class Journey:
     """A client, its shell, and whoever is at the other end of its sockets."""
 
@@ -53,11 +47,13 @@ class Journey:
         url: str = "http://h/chat",
         *,
         config: HubConfig | None = None,
-        codec: JsonCodec | None = None,
+        protocol: str = "json",
         start: bool = True,
         **options: Any,
     ) -> None:
-        self.client = HubClient(url, entropy=Entropy(), options=ClientOptions(**options), config=config, codec=codec)
+        self.client = HubClient(
+            url, entropy=Entropy(), options=ClientOptions(**options), config=config, protocol=protocol
+        )
         self.shell = Shell()
         self.sockets: list[ClientSocket] = []
         if start:
@@ -379,7 +375,7 @@ def test_an_unfit_answer_is_the_end(body: str | bytes | dict[str, Any], status: 
 
 
 def test_the_transport_must_carry_the_codec() -> None:
-    journey = Journey(codec=BinaryCodec())
+    journey = Journey(protocol="messagepack")
     journey.answer(OFFER)
     assert "offers LongPolling, WebSockets: None of the transports" in journey.refused()
 

@@ -47,6 +47,10 @@ def test_a_response_has_its_members_in_the_reference_s_order() -> None:
     assert encode_response(0, "id", "id", TRANSPORTS[:1]).decode() == (
         f'{{"negotiateVersion":0,"connectionId":"id",{transports}}}'
     )
+    assert encode_response(1, "id", "token", (), use_stateful_reconnect=True).decode() == (
+        '{"useStatefulReconnect":true,"negotiateVersion":1,"connectionId":"id","connectionToken":"token",'
+        '"availableTransports":[]}'
+    )
     assert encode_error('no "way"').decode() == '{"error":"no \\"way\\""}'
 
 
@@ -59,6 +63,17 @@ def test_what_is_written_is_read_back(version: int, token: str) -> None:
 def test_a_response_without_version_is_of_version_0() -> None:
     response = parse_response(b'{"connectionId":"id","availableTransports":[],"unknown":{}}', URL)
     assert response.token == "id"
+
+
+def test_what_a_response_has_besides_is_not_looked_at() -> None:
+    response = parse_response(
+        b'{"negotiateVersion":null,"connectionId":"1","connectionId":"id","x":[{}],"useStatefulReconnect":true,'
+        b'"availableTransports":[null,1,{"x":{"transport":1},"transport":"LongPolling","transferFormats":[]}]} junk',
+        URL,
+    )
+    assert (response.negotiate_version, response.token) == (0, "id")
+    assert response.use_stateful_reconnect
+    assert response.available_transports == (AvailableTransport("LongPolling", ()),)
 
 
 def test_a_redirect_needs_no_more_than_an_address() -> None:
@@ -78,24 +93,35 @@ def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in FULL.items() if key != name}
 
 
+def offering(transports: Any) -> dict[str, Any]:
+    return {**FULL, "availableTransports": transports}
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
         ("<html>", "something that is no JSON; is it the address of a SignalR hub?"),
         ("", "something that is no JSON"),
         ("\udcff", "something that is no JSON"),
-        ("[" * 100_000, "something that is no JSON"),
-        ("[]", "JSON that is no object"),
-        ("null", "JSON that is no object"),
+        ('{"a":' * 100_000, "something that is no JSON"),
+        ("[]", "Unexpected JSON Token Type 'Array'. Expected a JSON Object."),
+        ("null", "Unexpected JSON Token Type 'Null'. Expected a JSON Object."),
         ({"error": "no way"}, "http://h/chat refused the negotiation: no way"),
         ({"ProtocolVersion": "1.5"}, "This client only supports connecting to an ASP.NET Core SignalR Server."),
         (without("connectionId"), "Missing required property 'connectionId'."),
         (without("connectionToken"), "Missing required property 'connectionToken'."),
         (without("availableTransports"), "Missing required property 'availableTransports'."),
-        ({**FULL, "connectionId": None}, "Missing required property 'connectionId'."),
-        ({**FULL, "connectionId": 5}, "Invalid negotiation response received. "),
-        ({**FULL, "availableTransports": [{"transport": "WebSockets"}]}, "Invalid negotiation response received. "),
-        ({**FULL, "negotiateVersion": "1"}, "Invalid negotiation response received. "),
+        ({**FULL, "connectionId": None}, "Expected 'connectionId' to be of type String."),
+        ({**FULL, "url": 5}, "Expected 'url' to be of type String."),
+        ({**FULL, "negotiateVersion": "1"}, "Expected 'negotiateVersion' to be of type Number."),
+        ({**FULL, "useStatefulReconnect": None}, "Expected 'useStatefulReconnect' to be true or false."),
+        (offering(None), "Unexpected JSON Token Type 'Null'. Expected a JSON Array."),
+        (offering([[]]), "Unexpected token 'EndArray' when reading negotiation response JSON."),
+        (offering([{"transport": "WebSockets"}]), "Missing required property 'transferFormats'."),
+        (offering([{"transferFormats": []}]), "Missing required property 'transport'."),
+        (offering([{"transport": None}]), "Expected 'transport' to be of type String."),
+        (offering([{"transferFormats": "Text"}]), "Unexpected JSON Token Type 'String'. Expected a JSON Array."),
+        (offering([{"transferFormats": [1]}]), "Unexpected token 'Number' when reading transfer formats JSON."),
     ],
 )
 def test_what_is_no_response_is_refused(body: str | dict[str, Any], text: str) -> None:

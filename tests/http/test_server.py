@@ -218,7 +218,16 @@ def test_headers_have_a_limit(size: int) -> None:
     taken = b""
     for piece in pieces(http("GET", "/chat", "X: " + "x" * 2000)[:-2], size):
         taken += socket.send(piece)
-    assert [answer.status for answer in answers(taken)] == [431]
+    (answer,) = answers(taken)
+    assert (answer.status, answer.body) == (431, b"The request line and the headers are too large.")
+    assert over(socket)
+
+
+@pytest.mark.parametrize("size", [3, 1000])
+def test_what_is_no_http_is_answered_in_one_way_however_it_is_cut(size: int) -> None:
+    socket = site().socket()
+    taken = b"".join(socket.send(piece) for piece in pieces(b"SSH-2.0-x y z\r\n\r\n", size))
+    assert taken.endswith(b"\r\n\r\nThis is no valid HTTP/1.1 request.")
     assert over(socket)
 
 

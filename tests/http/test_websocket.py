@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,11 +10,13 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 
 from hubproto_core import (
     ClientSession,
+    Codec,
     Handlers,
     Hub,
     HubConfig,
     HubSession,
     JsonCodec,
+    MessagePackCodec,
     Role,
     Session,
     TransportError,
@@ -29,11 +29,6 @@ from tests.kit.wire import HANDSHAKE, pack, pieces
 
 CALL = pack({"type": 1, "invocationId": "1", "target": "Add", "arguments": [1, 2]})
 RESULT = {"type": 3, "invocationId": "1", "result": 3}
-
-
-class BinaryCodec(JsonCodec):
-    name: Any = "binary"
-    transfer_format: Any = "binary"
 
 
 def make_hub() -> Hub:
@@ -89,7 +84,7 @@ class Wire:
         return self.frames(now)
 
 
-def serving(config: HubConfig | None = None, trailing: bytes = b"", codec: JsonCodec | None = None) -> Wire:
+def serving(config: HubConfig | None = None, trailing: bytes = b"", codec: Codec | None = None) -> Wire:
     shell = Shell()
     codecs = [codec or JsonCodec()]
     session = HubSession(HUB, codecs, connection_id="c1", config=config, effects=shell.effects, now=0.0)
@@ -102,7 +97,7 @@ def served(config: HubConfig | None = None) -> Wire:
     return wire
 
 
-def calling(codec: JsonCodec | None = None) -> Wire:
+def calling(codec: Codec | None = None) -> Wire:
     shell = Shell()
     session = ClientSession(codec or JsonCodec(), Handlers(), config=HubConfig(), effects=shell.effects, now=0.0)
     return Wire(session, shell, Role.CLIENT)
@@ -152,9 +147,11 @@ def test_what_has_been_read_behind_the_opening_is_taken() -> None:
 
 
 def test_the_kind_of_frame_is_that_of_the_codec_once_it_is_agreed_on() -> None:
-    server = serving(codec=BinaryCodec())
-    assert server.send(TextMessage('{"protocol":"binary","version":1}\x1e')) == [BytesMessage(bytearray(b"{}\x1e"))]
-    client = calling(BinaryCodec())
+    server = serving(codec=MessagePackCodec())
+    assert server.send(TextMessage('{"protocol":"messagepack","version":1}\x1e')) == [
+        BytesMessage(bytearray(b"{}\x1e"))
+    ]
+    client = calling(MessagePackCodec())
     (hello,) = client.frames()
     assert isinstance(hello, TextMessage)
     (ping,) = client.send(BytesMessage(b"{}\x1e"))

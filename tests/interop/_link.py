@@ -18,14 +18,17 @@ from websockets.http11 import Response
 from websockets.uri import parse_uri
 
 RS = "\x1e"
-PING = '{"type":6}'
+PING, BINARY_PING = '{"type":6}', "9106"
 HANDSHAKE = '{"protocol":"json","version":1}' + RS
 LIMIT = 5.0
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record that the server sent (without its 0x1E), and the kind of the message that it came in."""
+    """One record that the server sent, and the kind of the message that it came in.
+
+    `text` is JSON without the 0x1E behind it, or MessagePack in hexadecimal digits without the length before it.
+    """
 
     text: str
     frame: str = "text"
@@ -56,6 +59,7 @@ class Link:
         self.closed: Closed | None = None
         self.faults: list[str] = []
         self._opened = False
+        self._greeted = False
         self._pieces: list[Frame] = []
         self._protocol = ClientProtocol(parse_uri("ws" + url.removeprefix("http")), max_size=None)
         where = urlsplit(url)
@@ -191,7 +195,35 @@ class Link:
                 self._pieces.clear()
 
     def _message(self, data: bytes, kind: str) -> None:
-        *records, rest = data.decode(errors="replace").split(RS)
+        records, rest = [], data
+        if not self._greeted:  # the handshake response is JSON whatever follows it
+            self._greeted = True
+            head, _, rest = data.partition(RS.encode())
+            records.append(head.decode(errors="replace"))
+        if kind == "binary":
+            more, rest = split_binary(rest)
+            records += [record.hex() for record in more]
+        else:
+            *texts, tail = rest.decode(errors="replace").split(RS)
+            records, rest = records + texts, tail.encode()
         if rest:
             self.faults.append(f"a message ends inside a record: {rest[-80:]!r}")
-        self.records += [Record(text, kind) for text in records if text != PING]
+        self.records += [Record(text, kind) for text in records if text not in (PING, BINARY_PING)]
+
+
+def split_binary(data: bytes) -> tuple[list[bytes], bytes]:
+    """The records of the binary framing, without the lengths before them, and what is left behind the last one."""
+    records = []
+    while data:
+        length = size = 0
+        while size < len(data) and data[size] > 0x7F:
+            length |= (data[size] & 0x7F) << 7 * size
+            size += 1
+        if size == len(data):
+            break
+        length |= data[size] << 7 * size
+        if len(data) <= size + length:
+            break
+        records.append(data[size + 1 : size + 1 + length])
+        data = data[size + 1 + length :]
+    return records, data

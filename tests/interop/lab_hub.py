@@ -8,14 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
 from typing import Annotated, Any
+from uuid import UUID
 
-from msgspec import Meta
+from msgspec import Meta, Struct, field
 
-from hubproto_core import Call, Hub, HubConfig, HubError
+from hubproto_core import Call, Char, Hub, HubConfig, HubError, JsonCodec, MessagePackCodec, Single
 
-__all__ = ["build", "hub", "serial_hub"]
+__all__ = ["Point", "Zoo", "build", "hub", "serial_hub"]
 
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
@@ -29,6 +32,45 @@ class Point:
     x: float = 0.0
     y: float = 0.0
     label: str | None = None
+
+
+class Color(Enum):
+    Red = 0
+    Green = 5
+    Blue = 6
+
+
+class Zoo(Struct):
+    """A member of each type that people put in hub messages, with the values that the reference's lab hub has."""
+
+    flag: bool = True
+    small: int = 200
+    short: int = -300
+    int_: int = 70000
+    long: int = 9007199254740993
+    u_long: int = 18446744073709551615
+    float_: Single = Single(1.5)
+    double: float = 0.1
+    decimal: Decimal = Decimal("79.9900")
+    char: Char = Char("\u0436")
+    text: str = "na\u00efve \u2603 \U0001f600"
+    bytes_: bytes = b"\x00\x01\xfe\xff"
+    guid: UUID = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
+    utc: datetime = datetime(2024, 2, 29, 12, 34, 56, 789000, UTC)
+    unspecified: datetime = datetime(2024, 2, 29, 12, 34, 56)  # noqa: DTZ001 - of no zone, as some are
+    offset: datetime = datetime(2024, 2, 29, 12, 34, 56, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    span: timedelta = timedelta(days=1, hours=2, minutes=3, seconds=4, milliseconds=500)
+    day: date = date(2024, 2, 29)
+    clock: time = time(12, 34, 56, 789000)
+    color: Color = Color.Blue
+    nothing: int | None = None
+    numbers: list[int] = field(default_factory=lambda: [1, 2, 3])
+    names: list[str] = field(default_factory=lambda: ["a", "b"])
+    counts: dict[str, int] = field(default_factory=lambda: {"One": 1, "two": 2})
+    by_number: dict[int, str] = field(default_factory=lambda: {7: "seven"})
+    link: str = "https://example.org/a?b=c"
+    inner: Point = field(default_factory=lambda: Point(1.0, -2.0, "p"))
+    anything: Any = field(default_factory=lambda: {"k": 1})
 
 
 async def sleep(seconds: float) -> None:
@@ -56,9 +98,10 @@ counts = Counts()
 
 def build(config: HubConfig) -> Hub:
     """Return the lab hub with these settings."""
-    hub = Hub(config)
+    hub = Hub(config, codecs=[JsonCodec(), MessagePackCodec(rename="pascal")])  # names in MessagePack as in .NET
     add_lifecycle(hub)
     add_calls(hub)
+    add_types(hub)
     add_sending(hub)
     add_streams(hub)
     add_uploads(hub)
@@ -156,6 +199,22 @@ def add_calls(hub: Hub) -> None:
         call.abort()
 
 
+def add_types(hub: Hub) -> None:
+    @hub.method("MakeZoo")
+    def make_zoo() -> Zoo:
+        return Zoo()
+
+    @hub.method("EchoZoo")
+    def echo_zoo(zoo: Zoo) -> Zoo:
+        return zoo
+
+    @hub.method("SameZoo")
+    def same_zoo(zoo: Zoo) -> str:
+        wanted = Zoo()
+        different = [name for name in Zoo.__struct_fields__ if getattr(zoo, name) != getattr(wanted, name)]
+        return ",".join(name for name in different if name not in ("anything", "inner"))
+
+
 def add_sending(hub: Hub) -> None:
     @hub.method("Broadcast")
     def broadcast(message: str, call: Call) -> None:
@@ -225,6 +284,11 @@ def add_streams(hub: Hub) -> None:
     async def counter_channel(count: Int32) -> AsyncIterator[int]:
         for i in range(count):
             yield i
+
+    @hub.method("ZooStream")
+    async def zoo_stream(n: Int32) -> AsyncIterator[Zoo]:
+        for i in range(n):
+            yield Zoo(int_=i)
 
     @hub.method("FailingStream")
     async def failing_stream(good: Int32) -> AsyncIterator[int]:

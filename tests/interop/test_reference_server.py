@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
-from hubproto_core import HubError, TransportError
+from hubproto_core import Codec, HubError, JsonCodec, MessagePackCodec, TransportError
+from tests.interop.lab_hub import Zoo
 from tests.kit.runtimes import Connection, Runtime
 from tests.kit.tcp import Tcp
 from tests.kit.wire import unpack
@@ -26,9 +28,22 @@ class Point:
     label: str | None = None
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Microsoft's server, and the encoding to talk to it."""
+
+    url: str
+    protocol: Codec
+
+
+@pytest.fixture(params=[JsonCodec(), MessagePackCodec(rename="pascal")], ids=lambda codec: codec.name)
+def reference(request: pytest.FixtureRequest, reference_server: str) -> Reference:
+    return Reference(reference_server, request.param)
+
+
 @asynccontextmanager
-async def hub(rt: Runtime, reference_server: str, **options: Any) -> AsyncIterator[Connection]:
-    async with rt.connect(f"{reference_server}/hub", **options) as client:
+async def hub(rt: Runtime, reference: Reference, **options: Any) -> AsyncIterator[Connection]:
+    async with rt.connect(f"{reference.url}/hub", protocol=reference.protocol, **options) as client:
         yield client
 
 
@@ -79,13 +94,13 @@ class Relay:
 @pytest.mark.parametrize(
     "value", ["plain", "\U0001f600 \u00e9 \u2028 \x1e", 1, 1.5, True, None, [1, "a", None], {"a": {"b": [1]}}], ids=repr
 )
-async def test_echo(rt: Runtime, reference_server: str, value: Any) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_echo(rt: Runtime, reference: Reference, value: Any) -> None:
+    async with hub(rt, reference) as client:
         assert await client.invoke("Echo", value) == value
 
 
-async def test_typed_values(rt: Runtime, reference_server: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_typed_values(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
         assert await client.invoke("Add", 2, 3, returns=int) == 5
         moved = await client.invoke("MovePoint", Point(1, 2, "p"), 10.5, 20, returns=Point)
         assert moved == Point(11.5, 22, "p")
@@ -94,9 +109,24 @@ async def test_typed_values(rt: Runtime, reference_server: str) -> None:
         assert await client.invoke("Big", 100_000) == "x" * 100_000
 
 
-async def test_a_hundred_calls_in_flight_that_end_out_of_order(rt: Runtime, reference_server: str) -> None:
+async def test_every_dotnet_type(rt: Runtime, reference: Reference) -> None:
+    """Read as .NET writes it, and written as .NET reads it."""
+    async with hub(rt, reference) as client:
+        expected = Zoo()
+        lost = ""
+        if reference.protocol.name == "messagepack":  # which does not tell a time of no zone from one in UTC
+            expected.unspecified = expected.unspecified.replace(tzinfo=UTC)
+            lost = "Unspecified"
+        assert await client.invoke("MakeZoo", returns=Zoo) == expected
+        assert await client.invoke("EchoZoo", expected, returns=Zoo) == expected
+        assert await client.invoke("SameZoo", expected) == lost
+        async with client.stream("ZooStream", 2, returns=Zoo) as zoos:
+            assert [zoo.int_ async for zoo in zoos] == [0, 1]
+
+
+async def test_a_hundred_calls_in_flight_that_end_out_of_order(rt: Runtime, reference: Reference) -> None:
     results: dict[int, int] = {}
-    async with hub(rt, reference_server) as client, rt.tasks() as tasks:
+    async with hub(rt, reference) as client, rt.tasks() as tasks:
 
         async def add(number: int) -> None:
             if number % 10 == 0:
@@ -131,8 +161,8 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("target", "arguments", "text"), ERRORS.values(), ids=ERRORS)
-async def test_errors(rt: Runtime, reference_server: str, target: str, arguments: tuple[Any, ...], text: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_errors(rt: Runtime, reference: Reference, target: str, arguments: tuple[Any, ...], text: str) -> None:
+    async with hub(rt, reference) as client:
         with pytest.raises(HubError) as caught:
             await client.invoke(target, *arguments)
         assert str(caught.value) == text
@@ -140,9 +170,9 @@ async def test_errors(rt: Runtime, reference_server: str, target: str, arguments
 
 
 async def test_a_call_given_up_is_cancelled_on_the_wire_and_the_connection_lives_on(
-    rt: Runtime, reference_server: str
+    rt: Runtime, reference: Reference
 ) -> None:
-    relay = Relay(rt, int(reference_server.rpartition(":")[2]))
+    relay = Relay(rt, int(reference.url.rpartition(":")[2]))
     async with rt.listen(relay) as port:
         async with rt.connect(f"http://127.0.0.1:{port}/hub", skip_negotiation=True) as client:
             async with rt.move_on_after(0.05) as outcome:
@@ -163,17 +193,17 @@ async def test_a_call_given_up_is_cancelled_on_the_wire_and_the_connection_lives
 
 
 @pytest.mark.parametrize("count", [0, 5, 10_000])
-async def test_a_stream(rt: Runtime, reference_server: str, count: int) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_a_stream(rt: Runtime, reference: Reference, count: int) -> None:
+    async with hub(rt, reference) as client:
         async with client.stream("Counter", count, 0, returns=int) as items:
             assert [item async for item in items] == list(range(count))
         async with client.stream("CounterChannel", min(count, 100)) as items:
             assert [item async for item in items] == list(range(min(count, 100)))
 
 
-async def test_a_failing_stream_gives_its_items_before_its_error(rt: Runtime, reference_server: str) -> None:
+async def test_a_failing_stream_gives_its_items_before_its_error(rt: Runtime, reference: Reference) -> None:
     received: list[int] = []
-    async with hub(rt, reference_server) as client:
+    async with hub(rt, reference) as client:
         async with client.stream("FailingStream", 3) as items:
             with pytest.raises(HubError) as caught:
                 async for item in items:
@@ -182,8 +212,8 @@ async def test_a_failing_stream_gives_its_items_before_its_error(rt: Runtime, re
     assert str(caught.value) == "An error occurred on the server while streaming results. HubException: stream broke"
 
 
-async def test_a_stream_left_half_way_is_cancelled(rt: Runtime, reference_server: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_a_stream_left_half_way_is_cancelled(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
         before = await cancelled(client)
         async with client.stream("Counter", 1000, 5) as items:
             assert [await anext(items) for _ in range(3)] == [0, 1, 2]
@@ -191,8 +221,8 @@ async def test_a_stream_left_half_way_is_cancelled(rt: Runtime, reference_server
         assert await cancelled(client) == before + 1
 
 
-async def test_a_stream_whose_reader_times_out_is_cancelled(rt: Runtime, reference_server: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_a_stream_whose_reader_times_out_is_cancelled(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
         before = await cancelled(client)
         async with rt.move_on_after(0.2) as outcome:
             async with client.stream("Counter", 2, 100_000) as items:
@@ -203,8 +233,8 @@ async def test_a_stream_whose_reader_times_out_is_cancelled(rt: Runtime, referen
         assert await client.invoke("Add", 2, 3) == 5
 
 
-async def test_a_stream_that_ends_by_itself_is_not_cancelled(rt: Runtime, reference_server: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_a_stream_that_ends_by_itself_is_not_cancelled(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
         before = await cancelled(client)
         async with client.stream("Counter", 3, 0) as items:
             assert [item async for item in items] == [0, 1, 2]
@@ -219,8 +249,8 @@ async def numbers(count: int) -> AsyncIterator[int]:
         yield number
 
 
-async def test_uploads(rt: Runtime, reference_server: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_uploads(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
         assert await client.invoke("Upload", client.upload(["a", "\U0001f600", ""])) == "3:a\U0001f600"
         assert await client.invoke("Upload", client.upload([])) == "0:"
         assert await client.invoke("UploadSum", client.upload(numbers(1000))) == 499_500
@@ -228,23 +258,23 @@ async def test_uploads(rt: Runtime, reference_server: str) -> None:
         assert await client.invoke("UploadAdjacent", client.upload([1, 2]), client.upload(numbers(4))) == "3:6"
 
 
-async def test_an_upload_that_fails(rt: Runtime, reference_server: str) -> None:
+async def test_an_upload_that_fails(rt: Runtime, reference: Reference) -> None:
     async def failing() -> AsyncIterator[str]:
         yield "a"
         raise HubError("source broke")
 
-    async with hub(rt, reference_server) as client:
+    async with hub(rt, reference) as client:
         assert await client.invoke("UploadError", client.upload(["a"])) == "no error"
         assert await client.invoke("UploadError", client.upload(failing())) == "error:source broke"
 
 
-async def test_both_ways_at_once(rt: Runtime, reference_server: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_both_ways_at_once(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
         async with client.stream("StreamEcho", client.upload(numbers(1000))) as items:
             assert [item async for item in items] == list(range(1000))
 
 
-async def test_both_ways_step_by_step_and_then_left(rt: Runtime, reference_server: str) -> None:
+async def test_both_ways_step_by_step_and_then_left(rt: Runtime, reference: Reference) -> None:
     turn = [rt.Event() for _ in range(3)]
     ended = rt.Event()
 
@@ -257,7 +287,7 @@ async def test_both_ways_step_by_step_and_then_left(rt: Runtime, reference_serve
         finally:
             ended.set()
 
-    async with hub(rt, reference_server) as client:
+    async with hub(rt, reference) as client:
         async with client.stream("StreamEcho", client.upload(questions())) as items:
             for number, event in enumerate(turn):
                 event.set()
@@ -269,9 +299,9 @@ async def test_both_ways_step_by_step_and_then_left(rt: Runtime, reference_serve
 # what the server calls
 
 
-async def test_the_server_calls_back(rt: Runtime, reference_server: str) -> None:
+async def test_the_server_calls_back(rt: Runtime, reference: Reference) -> None:
     received: list[tuple[Any, ...]] = []
-    async with hub(rt, reference_server) as client:
+    async with hub(rt, reference) as client:
 
         @client.on("back")
         async def back(text: str, number: int, point: Point) -> None:
@@ -281,18 +311,18 @@ async def test_the_server_calls_back(rt: Runtime, reference_server: str) -> None
         await rt.eventually(lambda: received == [("called back", 42, Point(1, 2, "p"))])
 
 
-async def test_a_flood_comes_in_order(rt: Runtime, reference_server: str) -> None:
+async def test_a_flood_comes_in_order(rt: Runtime, reference: Reference) -> None:
     received: list[int] = []
-    async with hub(rt, reference_server) as client:
+    async with hub(rt, reference) as client:
         client.on("flood", received.append)
         await client.invoke("Flood", 2000)
         await rt.eventually(lambda: len(received) == 2000)
     assert received == list(range(2000))
 
 
-async def test_a_broadcast_reaches_everybody(rt: Runtime, reference_server: str) -> None:
+async def test_a_broadcast_reaches_everybody(rt: Runtime, reference: Reference) -> None:
     received: list[list[str]] = [[], []]
-    async with hub(rt, reference_server) as one, hub(rt, reference_server) as two:
+    async with hub(rt, reference) as one, hub(rt, reference) as two:
         one.on("message", received[0].append)
         two.on("message", received[1].append)
         await one.invoke("Broadcast", "hello")
@@ -303,11 +333,11 @@ async def test_a_broadcast_reaches_everybody(rt: Runtime, reference_server: str)
 
 @pytest.mark.parametrize("skip_negotiation", [False, True], ids=["negotiated", "not negotiated"])
 async def test_messages_right_behind_the_handshake_are_handled(
-    rt: Runtime, reference_server: str, skip_negotiation: bool
+    rt: Runtime, reference: Reference, skip_negotiation: bool
 ) -> None:
     for _ in range(10):
         received: list[int] = []
-        client = rt.connect(f"{reference_server}/hub", headers={"X-Lab": "welcome"}, skip_negotiation=skip_negotiation)
+        client = rt.connect(f"{reference.url}/hub", headers={"X-Lab": "welcome"}, skip_negotiation=skip_negotiation)
         client.on("welcome", received.append)
         async with client:
             await rt.eventually(lambda: received == [1, 2])  # noqa: B023
@@ -317,65 +347,65 @@ async def test_messages_right_behind_the_handshake_are_handled(
 # the connection
 
 
-async def test_the_server_knows_us(rt: Runtime, reference_server: str) -> None:
-    async with rt.connect(f"{reference_server}/hub?room=blue") as client:
+async def test_the_server_knows_us(rt: Runtime, reference: Reference) -> None:
+    async with rt.connect(f"{reference.url}/hub?room=blue") as client:
         seen = await client.invoke("WhoAmI")
         assert seen["connectionId"] == client.connection_id
         assert seen["transport"] == "WebSockets"
         assert seen["query"].startswith("?room=blue&id=")
-    async with rt.connect(f"{reference_server}/hub", skip_negotiation=True) as client:
+    async with rt.connect(f"{reference.url}/hub", skip_negotiation=True) as client:
         assert client.connection_id is None
         assert await client.invoke("Add", 2, 3) == 5
 
 
-async def test_the_server_aborts_the_connection(rt: Runtime, reference_server: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_the_server_aborts_the_connection(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
         with pytest.raises(TransportError):
             await client.invoke("AbortMe")
         with pytest.raises(TransportError):
             await client.invoke("Add", 2, 3)
 
 
-async def test_a_message_over_the_servers_limit_ends_the_connection(rt: Runtime, reference_server: str) -> None:
-    async with hub(rt, reference_server) as client:
+async def test_a_message_over_the_servers_limit_ends_the_connection(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
         assert await client.invoke("Length", "x" * 32_000) == 32_000
         with pytest.raises((HubError, TransportError)) as caught:
             await client.invoke("Length", "x" * 40_000)
         assert "Connection closed with an error." in str(caught.value)
 
 
-async def test_a_token_opens_the_door(rt: Runtime, reference_server: str) -> None:
-    async with rt.connect(f"{reference_server}/securehub", access_token="token-ann") as client:
+async def test_a_token_opens_the_door(rt: Runtime, reference: Reference) -> None:
+    async with rt.connect(f"{reference.url}/securehub", access_token="token-ann") as client:
         seen = await client.invoke("WhoAmI")
         assert (seen["user"], seen["auth"]) == ("ann", "Bearer token-ann")
 
 
 @pytest.mark.parametrize("skip_negotiation", [False, True], ids=["negotiated", "not negotiated"])
-async def test_without_a_token_the_door_is_shut(rt: Runtime, reference_server: str, skip_negotiation: bool) -> None:
-    url = f"{reference_server}/securehub"
+async def test_without_a_token_the_door_is_shut(rt: Runtime, reference: Reference, skip_negotiation: bool) -> None:
+    url = f"{reference.url}/securehub"
     with pytest.raises(TransportError, match=f"{re.escape(url)}.* 401.*access token"):
         async with rt.connect(url, skip_negotiation=skip_negotiation):
             pass
 
 
-async def test_a_redirect_is_followed_with_its_token(rt: Runtime, reference_server: str) -> None:
-    async with rt.connect(f"{reference_server}/redirect") as client:
+async def test_a_redirect_is_followed_with_its_token(rt: Runtime, reference: Reference) -> None:
+    async with rt.connect(f"{reference.url}/redirect") as client:
         assert (await client.invoke("WhoAmI"))["user"] == "redirected"
 
 
-async def test_a_refused_negotiation_is_told(rt: Runtime, reference_server: str) -> None:
-    with pytest.raises(TransportError, match=f"{re.escape(reference_server)}/neg-error.*: negotiation refused$"):
-        async with rt.connect(f"{reference_server}/neg-error"):
+async def test_a_refused_negotiation_is_told(rt: Runtime, reference: Reference) -> None:
+    with pytest.raises(TransportError, match=f"{re.escape(reference.url)}/neg-error.*: negotiation refused$"):
+        async with rt.connect(f"{reference.url}/neg-error"):
             pass
 
 
-async def test_a_path_without_a_hub(rt: Runtime, reference_server: str) -> None:
+async def test_a_path_without_a_hub(rt: Runtime, reference: Reference) -> None:
     with pytest.raises(TransportError, match=r"404.*is it the address of a SignalR hub"):
-        async with rt.connect(f"{reference_server}/elsewhere"):
+        async with rt.connect(f"{reference.url}/elsewhere"):
             pass
 
 
-async def test_a_server_that_offers_no_websockets(rt: Runtime, reference_server: str) -> None:
+async def test_a_server_that_offers_no_websockets(rt: Runtime, reference: Reference) -> None:
     with pytest.raises(TransportError, match="None of the transports supported by the client are supported by the"):
-        async with rt.connect(f"{reference_server}/lphub"):
+        async with rt.connect(f"{reference.url}/lphub"):
             pass

@@ -66,6 +66,7 @@ def run(adapter: str, *arguments: str) -> tuple[int, str, str]:
 def test_a_hub_is_served_and_called(adapter: str, tmp_path: Path) -> None:
     with serving(adapter, tmp_path) as (url, server):
         assert run(adapter, "invoke", url, "Add", "2", "3") == (0, "5\n", "")
+        assert run(adapter, "invoke", "--protocol", "messagepack", url, "Add", "2", "3") == (0, "5\n", "")
         assert run(adapter, "stream", url, "Count", "2") == (0, '{"i":0}\n{"i":1}\n', "")
         masked = "An unexpected error occurred invoking 'Fail' on the server.\n"
         assert run(adapter, "invoke", url, "Fail") == (1, "", masked)

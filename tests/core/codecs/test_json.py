@@ -168,10 +168,8 @@ def test_unknown_types_are_no_message(number: str) -> None:
         ("hello", "Error reading JSON."),
         ('{"type":6', "Error reading JSON."),
         ('{"type":6,}', "Error reading JSON."),
-        ('{"type":6} {}', "Error reading JSON."),
-        ('{"type":6}/* comment */', "Error reading JSON."),
+        ('{"type":6,/* comment */"x":1}', "Error reading JSON."),
         ('{"type":6,"x":NaN}', "Error reading JSON."),
-        ('{"type":6,"x":"\\ud800"}', "Error reading JSON."),
         ('{"type":6,"x":01}', "Error reading JSON."),
         ("\ufeff{}", "Error reading JSON."),
         ("[]", "Unexpected JSON Token Type 'Array'. Expected a JSON Object."),
@@ -196,7 +194,17 @@ def test_unknown_types_are_no_message(number: str) -> None:
         ('{"type":6,"streamIds":"a"}', "Expected 'streamIds' to be of type Array."),
         ('{"type":6,"streamIds":null}', "Expected 'streamIds' to be of type Array."),
         ('{"type":6,"streamIds":["a",null]}', "Null value for 'streamIds' is not valid."),
-        ('{"type":6,"streamIds":["a",1]}', "Error reading JSON."),
+        ('{"type":"6","x":nonsense', "Expected 'type' to be of type Number."),
+        ('{"type":"6","type":6}', "Expected 'type' to be of type Number."),
+        ('{"arguments":null,"arguments":[],"type":6}', "Expected 'arguments' to be of type Array."),
+        ('{"type":6,"headers":{"a":{"b":', "Expected header 'a' to be of type String."),
+        ('{"type":6,"target":"A"', "Error reading JSON."),
+        ('{"type":6,"item":nonsense,"invocationId":"1"}', "Error reading JSON."),
+        ('{"type":6,"invocationId":"1","item":nonsense}', "Error reading JSON."),
+        ('{"type":6,"item":[nonsense],"invocationId":"1"}', "Error reading JSON."),
+        ('{"type":6,"invocationId":"","item":[nonsense]}', "Error reading JSON."),
+        ('{"type":6,"invocationId":"1","result":[nonsense]}', "Error reading JSON."),
+        ('{"type":6,"target":"A","arguments":[nonsense]}', "Error reading JSON."),
         ('{"type":6,"headers":[]}', "Expected 'headers' to be of type StartObject."),
         ('{"type":6,"headers":null}', "Expected 'headers' to be of type StartObject."),
         ('{"type":6,"headers":{"a":"b","trace":1}}', "Expected header 'trace' to be of type String."),
@@ -209,6 +217,11 @@ def test_unknown_types_are_no_message(number: str) -> None:
         ('{"type":1,"target":"","arguments":[]}', "Missing required property 'target'."),
         ('{"type":1,"target":"Add"}', "Missing required property 'arguments'."),
         ('{"type":4,"target":"Add","arguments":[]}', "Missing required property 'invocationId'."),
+        ('{"type":4,"target":"","arguments":[]}', "Missing required property 'invocationId'."),
+        ('{"type":4,"target":"Add"}', "Missing required property 'invocationId'."),
+        ('{"type":4,"invocationId":"1","target":"Add"}', "Missing required property 'arguments'."),
+        ('{"type":4,"invocationId":"1","target":"","arguments":[]}', "Missing required property 'target'."),
+        ('{"type":4}', "Missing required property 'target'."),
         ('{"type":4,"invocationId":"","target":"Add","arguments":[]}', "Missing required property 'invocationId'."),
         ('{"type":2,"item":1}', "Missing required property 'invocationId'."),
         ('{"type":2,"invocationId":"1"}', "Missing required property 'item'."),
@@ -253,10 +266,112 @@ def test_numbers_must_be_integers_in_range(member: str, value: str) -> None:
     assert refusal(f'{{{first}"{member}":{value}}}').kind == "FormatException"
 
 
-@pytest.mark.parametrize("junk", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
-def test_text_that_is_no_utf8_is_refused_wherever_it_stands(junk: bytes) -> None:
-    for record in (b'{"type":6,"note":"' + junk + b'"}', b'{"type":7,"error":"' + junk + b'"}', junk):
-        assert str(refusal(record)) == "Error reading JSON."
+NO_TEXT = [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\\ud800", b"\\udc00\\ud800"]
+
+
+@pytest.mark.parametrize("junk", NO_TEXT)
+def test_strings_of_the_envelope_are_text(junk: bytes) -> None:
+    for member in (
+        b'"error":"%b"',
+        b'"target":"%b"',
+        b'"streamIds":["%b"]',
+        b'"headers":{"%b":""}',
+        b'"headers":{"":"%b"}',
+    ):
+        assert refusal(b'{"type":7,' + member % junk + b"}").kind == "InvalidOperationException"
+    assert str(refusal(junk)) == "Error reading JSON."
+
+
+@pytest.mark.parametrize("junk", NO_TEXT)
+def test_what_is_skipped_need_not_be_text(junk: bytes) -> None:
+    assert decode(b'{"type":6,"note":"' + junk + b'","note' + junk + b'":1}') == Ping()
+    assert decode(b'{"type":6,"item":"' + junk + b'"}') == Ping()
+
+
+@pytest.mark.parametrize("junk", NO_TEXT)
+def test_payloads_that_are_no_text_do_not_bind(junk: bytes) -> None:
+    call = decode(b'{"type":1,"invocationId":"1","target":"A","arguments":["' + junk + b'"]}')
+    assert isinstance(call, InvocationBindingFailure)
+    assert str(call.error) == WRONG_TYPE
+    assert isinstance(decode(b'{"type":2,"invocationId":"1","item":"' + junk + b'"}'), StreamBindingFailure)
+    completion = decode(b'{"type":3,"invocationId":"1","result":"' + junk + b'"}')
+    assert isinstance(completion, Completion)
+    assert (completion.error or "").startswith("Error trying to deserialize result to ")
+
+
+@pytest.mark.parametrize("behind", ["junk", " {}", "}", "/* comment */", '{"type":7}', "\ufeff", "\ud800"])
+def test_what_follows_the_object_does_not_matter(behind: str) -> None:
+    assert decode(b'{"type":6}' + behind.encode("utf-8", "surrogatepass")) == Ping()
+
+
+@pytest.mark.parametrize("item", ["[1,]", '{"a":}', '{"a":NaN}', "[", "[" * 100])
+@pytest.mark.parametrize("rest", [',"type":2}', ',"type":3,"target":nonsense', ""])
+def test_an_item_that_is_no_json_is_a_failure_of_its_stream_only(item: str, rest: str) -> None:
+    message = decode(f'{{"invocationId":"7","item":{item}{rest}')
+    assert isinstance(message, StreamBindingFailure)
+    assert message.invocation_id == "7"
+    assert isinstance(message.error, RemoteProtocolError)
+    assert message.error.kind == "JsonException"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"invocationId":"7","item":1}',
+        '{"type":3,"invocationId":"7","item":1',
+        '{"type":2,"invocationId":"7","item":1,"item":2}x',
+    ],
+)
+def test_an_item_that_does_not_bind_hides_what_else_is_wrong(record: str) -> None:
+    message = decode_declared(record)
+    assert isinstance(message, StreamBindingFailure)
+    assert message.invocation_id == "7"
+    assert isinstance(message.error, HubError)
+
+
+def test_an_item_that_binds_hides_nothing() -> None:
+    assert str(refusal('{"invocationId":"7","item":1}')) == "Missing required property 'type'."
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        '"target":"Add","arguments":[1],"arguments":[1,2]',
+        '"target":"Add","arguments":[1,2],"arguments":[1]',
+        '"arguments":[1],"target":"Add","arguments":[1,2]',
+        '"target":"Nothing","arguments":[1],"target":"Add","arguments":[1,2]',
+    ],
+)
+@pytest.mark.parametrize("kind", [1, 4])
+def test_arguments_are_bound_each_time_that_they_come(members: str, kind: int) -> None:
+    message = decode_declared(f'{{"type":{kind},"invocationId":"7",{members}}}')
+    assert isinstance(message, InvocationBindingFailure)
+    assert (message.invocation_id, message.target) == ("7", "Add")
+    assert str(message.error).startswith("Invocation provides 1 argument(s) but target expects ")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ('"arguments":[1],"arguments":[1,2],"target":"Add","type":1', Invocation(target="Add", arguments=(1, 2))),
+        ('"target":"Add","arguments":[3,4],"arguments":[1,2],"type":1', Invocation(target="Add", arguments=(1, 2))),
+        ('"target":"Add","arguments":[3],"arguments":[1,2],"type":6', Ping()),
+        ('"arguments":[3],"arguments":[1,2],"type":6', Ping()),
+        ('"target":"A","arguments":["\\"arguments\\""],"type":6', Ping()),
+        ('"type":10,"arguments":[3],"arguments":[1,2]', None),
+        ('"type":8,"sequenceId":3,"sequenceId":4', Ack(sequence_id=4)),
+    ],
+)
+def test_of_repeated_members_the_last_wins(members: str, message: HubMessage | None) -> None:
+    assert decode_declared(f"{{{members}}}") == message
+
+
+def test_payloads_may_name_arguments_themselves() -> None:
+    nested = {"arguments": [{"arguments": None}]}
+    message = decode('{"type":1,"target":"A","arguments":[{"arguments":[{"arguments":null}]}]}')
+    assert message == Invocation(target="A", arguments=(nested,))
+    message = decode('{"type":1,"note":{"arguments":null},"target":"A","arguments":[1]}')
+    assert message == Invocation(target="A", arguments=(1,))
 
 
 @pytest.mark.parametrize(("depth", "accepted"), [(62, True), (63, False), (100_000, False)])
@@ -457,6 +572,13 @@ def test_what_is_written_is_read_back(message: HubMessage) -> None:
     data = CODEC.encode(message)
     assert data.count(b"\x1e") == 1
     assert CODEC.decode(data[:-1], AnyBinder(), 64) == message
+
+
+@settings(deadline=None)
+@given(messages)
+def test_a_record_is_the_same_message_when_it_is_read_in_order(message: HubMessage) -> None:
+    data = CODEC.encode(message)[:-1]
+    assert CODEC.decode(data + b" junk", AnyBinder(), 64) == message
 
 
 @settings(deadline=None)

@@ -3,12 +3,7 @@
 import msgspec
 import pytest
 
-from hubproto_core import RemoteProtocolError
-from hubproto_core._codecs._json_text import (
-    check_text,
-    dotnet_text,
-    read_members,
-)
+from hubproto_core._codecs._json_text import dotnet_text, is_plain
 
 
 def as_dotnet(value: object) -> str:
@@ -38,44 +33,33 @@ def nested(depth: int) -> bytes:
     return b"[" * depth + b'"]\\""' + b"]" * depth
 
 
-def test_text_may_be_nested_64_levels_deep() -> None:
-    assert check_text(nested(5), 5) == nested(5)
-    with pytest.raises(RemoteProtocolError, match=r"^Error reading JSON\.$"):
-        check_text(nested(6), 5)
+def test_plain_text_is_nested_as_deep_as_is_allowed() -> None:
+    assert is_plain(nested(5), 5)
+    assert not is_plain(nested(6), 5)
 
 
 def test_many_values_side_by_side_are_not_deep() -> None:
-    wide = b"[" + b"{},[]," * 100 + b"0]"
-    assert check_text(wide, 5) == wide
+    assert is_plain(b"[" + b"{},[]," * 100 + b"0]", 5)
+
+
+def test_brackets_in_strings_are_no_depth() -> None:
+    assert is_plain(b'["[[[[[[\\"{{{{"]', 5)
 
 
 @pytest.mark.parametrize("text", [b'"\xff"', b'{"a":"\xc3"}'])
-def test_text_is_utf8(text: bytes) -> None:
-    with pytest.raises(RemoteProtocolError, match=r"^Error reading JSON\.$"):
-        check_text(text, 64)
-
-
-def test_escaped_names_are_spelled_out() -> None:
-    assert check_text(b'{"\\u0061":"\\u0062"}', 64) == b'{"a":"\\u0062"}'
-    assert check_text(b'{"a":"\\u0062"}', 64) == b'{"a":"\\u0062"}'
+def test_plain_text_is_utf8(text: bytes) -> None:
+    assert not is_plain(text, 64)
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "plain"),
     [
-        (b"[]", "Unexpected JSON Token Type 'Array'. Expected a JSON Object."),
-        (b"{", "Error reading JSON."),
-        (b"", "Error reading JSON."),
+        (b'{"\\u0061":1}', False),
+        (b'{"a":1, "b\\u0061":1}', False),
+        (b'{"a":"\\u0062"}', True),
+        (b'{"a":["\\u0062"]}', True),
+        ('{"\u00e9":1}'.encode(), True),
     ],
 )
-def test_what_is_no_object_has_no_members(text: bytes, reason: str) -> None:
-    with pytest.raises(RemoteProtocolError) as refused:
-        read_members(text)
-    assert str(refused.value) == reason
-
-
-def test_of_repeated_members_the_last_wins() -> None:
-    assert {name: bytes(value) for name, value in read_members(b'{"a":1,"b":[ 2 ],"a":{}}').items()} == {
-        "a": b"{}",
-        "b": b"[ 2 ]",
-    }
+def test_names_are_plain_without_escapes(text: bytes, plain: bool) -> None:
+    assert is_plain(text, 64) == plain

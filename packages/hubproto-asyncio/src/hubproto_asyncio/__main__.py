@@ -19,11 +19,11 @@ async def run(command: Command) -> None:
     match command:
         case ServeCommand():
             await run_server(command)
-        case InvokeCommand(url=url, method=method, arguments=arguments):
-            async with connect(url) as hub:
+        case InvokeCommand(url=url, method=method, arguments=arguments, protocol=protocol):
+            async with connect(url, protocol=protocol) as hub:
                 print(to_json(await hub.invoke(method, *arguments)))
-        case StreamCommand(url=url, method=method, arguments=arguments):
-            async with connect(url) as hub, hub.stream(method, *arguments) as items:
+        case StreamCommand(url=url, method=method, arguments=arguments, protocol=protocol):
+            async with connect(url, protocol=protocol) as hub, hub.stream(method, *arguments) as items:
                 async for item in items:
                     print(to_json(item), flush=True)
         case _:

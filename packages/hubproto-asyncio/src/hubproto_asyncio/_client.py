@@ -7,9 +7,9 @@ import os
 import ssl
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
-from hubproto_core import HubConfig, IncomingStream, Shape, Upload, WouldBlock
+from hubproto_core import Codec, HubConfig, IncomingStream, Shape, Upload, WouldBlock
 from hubproto_core.http import ClientOptions, ClientSocket, HubClient
 
 from ._pump import SocketPump
@@ -27,24 +27,28 @@ def connect(
     headers: Mapping[str, str] | None = None,
     access_token: str | None = None,
     skip_negotiation: bool = False,
+    protocol: Literal["json", "messagepack"] | Codec = "json",
     ssl_context: ssl.SSLContext | None = None,
     config: HubConfig | None = None,
 ) -> Connection:
     """Return a client of the hub at `url` (http or https), to be entered: `async with connect(url) as hub:`.
 
-    `headers` and `access_token` go with every request; `skip_negotiation` opens the WebSocket at once. The timeouts of
-    `config` are the client's; its `max_message_size` is unlimited unless you set one.
+    `headers` and `access_token` go with every request; `skip_negotiation` opens the WebSocket at once. `protocol` is
+    the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its own. The timeouts of `config`
+    are the client's; its `max_message_size` is unlimited unless you set one.
 
     Entering raises `TransportError` when there is no way to the hub, `HubError` when it refuses the handshake.
     Leaving in order says farewell, within `HubConfig.close_timeout`; leaving by an exception or cancellation drops the
-    socket at once. Raises ValueError for a URL that is none.
+    socket at once. Raises ValueError for a URL that is none, and for an unknown protocol.
     """
     options = ClientOptions(
         headers=headers or {},
         access_token=access_token,
         skip_negotiation=skip_negotiation,
     )
-    return Connection(HubClient(url, entropy=os.urandom, options=options, config=config), ssl_context)
+    return Connection(
+        HubClient(url, entropy=os.urandom, options=options, config=config, protocol=protocol), ssl_context
+    )
 
 
 class Connection:

@@ -26,7 +26,7 @@ class CallTable:
         self.outgoing_streams: dict[str, IdState] = {}  # our uploads
         self.incoming: dict[str, list[IdState]] = {}  # the peer's calls; an id may be in use twice (SPEC 3.6)
         self.open_incoming_calls = 0
-        self.incoming_streams: dict[str, int] = {}  # the peer's uploads, with the number of calls that announced them
+        self.incoming_streams: dict[str, int] = {}  # the peer's uploads: how many calls announced each
         self._announced: dict[str, list[str]] = {}  # incoming call -> the uploads it came with
 
     # calls of ours

@@ -71,12 +71,12 @@ class Selection:
         encoded once for each encoding in use. Raises `LocalProtocolError` when an argument cannot be encoded.
         """
         message = Invocation(target=target, arguments=arguments)
-        encoded: dict[str, bytes] = {}
+        encoded: dict[Codec, bytes] = {}
         for session in list(self):
             codec = session.codec
-            data = encoded.get(codec.name)
+            data = encoded.get(codec)
             if data is None:
-                data = encoded[codec.name] = codec.encode(message)
+                data = encoded[codec] = codec.encode(message)
             session.push(data)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, assert_never
 
 from msgspec import UNSET
 
@@ -55,7 +55,7 @@ _OPEN = (State.OPEN, State.LOST)
 _OVER = (State.CLOSING, State.CLOSED)
 
 _NOT_TRACKED = (Ping, Close, Ack, SequenceMessage)
-"""What stateful reconnect does not count; a call or an item that does not bind has been counted by its sender."""
+"""What stateful reconnect does not count (SPEC 2.4). What does not bind counts: its sender has counted it."""
 
 
 class HubConnection:
@@ -195,8 +195,7 @@ class HubConnection:
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Bytes came from the peer; any chunking is fine."""
         if (self._state is State.OPEN or self._state is State.HANDSHAKE) and not self._eof:
-            buffer = self._later[-1] if self._later else self._buffer
-            buffer.append(data)
+            self._newest_buffer().append(data)
             self._drained = False
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
@@ -393,7 +392,8 @@ class HubConnection:
         self._lost_by = None
         self._output.clear()
         self._output_size = 0
-        self._later.append(RecordBuffer())
+        if len(self._newest_buffer()):
+            self._later.append(RecordBuffer())
         self._drained = False
         self._append(self._codec.encode(SequenceMessage(sequence_id=self._replay.resume())))
         self._write_on(self._replay)
@@ -421,6 +421,10 @@ class HubConnection:
         number = self._next_id
         self._next_id += 1
         return str(number) if self._role is Role.CLIENT else f"s{number}"
+
+    def _newest_buffer(self) -> RecordBuffer:
+        """Return where the bytes of the present transport go."""
+        return self._later[-1] if self._later else self._buffer
 
     def _append(self, data: bytes) -> None:
         """Write what no Ack is about, past all that waits for one."""
@@ -658,6 +662,8 @@ class HubConnection:
             case SequenceMessage(sequence_id=sequence_id):
                 if self._replay is not None:
                     self._replay.receive_sequence(sequence_id)
+            case _ as never:
+                assert_never(never)
         return None
 
     def _receive_call(
@@ -683,10 +689,10 @@ class HubConnection:
                 stream_ids, error = None, RemoteProtocolError(text)
                 message = InvocationBindingFailure(invocation_id=invocation_id, target=message.target, error=error)
         if invocation_id is not None and calls.open_incoming_calls >= config.max_open_calls:
-            self._refuse_call(message, f"{config.max_open_calls} calls are open on this connection already.")
+            self._refuse_call(message, f"at most {config.max_open_calls} calls may be open on a connection.")
             return None
         if stream_ids and len(calls.incoming_streams) + len(stream_ids) > config.max_open_streams:
-            self._refuse_call(message, f"more than {config.max_open_streams} streams would be open on this connection.")
+            self._refuse_call(message, f"at most {config.max_open_streams} streams may be open on a connection.")
             return None
         calls.open_incoming(invocation_id, state, stream_ids)
         return message
@@ -699,7 +705,7 @@ class HubConnection:
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         if len(headers) > self._config.max_headers:
             raise RemoteProtocolError(f"A message has more than {self._config.max_headers} headers.")
-        size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
+        size = sum(_utf8_size(name) + _utf8_size(value) for name, value in headers.items())
         if size > self._config.max_header_size:
             raise RemoteProtocolError(f"The headers of a message are larger than {self._config.max_header_size}B.")
 
@@ -727,3 +733,7 @@ class HubConnection:
         else:
             text = f"The server closed the connection with the following error: {error}"
             self._finish(Cause.CLOSE_RECEIVED, HubError(text), allow_reconnect=allow_reconnect)
+
+
+def _utf8_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

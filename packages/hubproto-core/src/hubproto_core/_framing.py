@@ -28,8 +28,8 @@ class RecordBuffer:
             self._data = data
             self._position = self._scanned = 0
         elif isinstance(self._data, bytearray):
-            if self._position > 65536:
-                del self._data[: self._position]
+            if self._position:
+                del self._data[: self._position]  # moves no byte
                 self._scanned -= self._position
                 self._position = 0
             self._data += data
@@ -97,6 +97,8 @@ class RecordBuffer:
 def frame_binary(record: bytes) -> bytes:
     """Put the length of a record before it: seven bits a byte, the lowest first (SPEC 1.2)."""
     length = len(record)
+    if length <= 0x7F:
+        return bytes((length,)) + record
     prefix = bytearray()
     while length > 0x7F:
         prefix.append(length & 0x7F | 0x80)

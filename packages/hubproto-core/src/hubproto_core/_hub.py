@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin
 
 from ._binding import Shape
 from ._call import Call
+from ._codecs import Codec, default_codecs
 from ._config import HubConfig
 from ._errors import HubError
 
@@ -95,11 +96,14 @@ class Method:
 class Hub:
     """A set of methods that clients can call. It holds no connection, so any number of servers may serve it.
 
-    `config` is what its connections obey unless the server is given another one.
+    `config` is what its connections obey unless the server is given another one. `codecs` are the encodings among which
+    clients choose, JSON and MessagePack by default; give your own to name the members of objects in another way on the
+    wire, or to teach them types of yours.
     """
 
-    def __init__(self, config: HubConfig | None = None) -> None:
+    def __init__(self, config: HubConfig | None = None, *, codecs: Sequence[Codec] | None = None) -> None:
         self.config: HubConfig = config or HubConfig()
+        self.codecs: tuple[Codec, ...] = default_codecs() if codecs is None else tuple(codecs)
         self._methods: dict[str, Method] = {}
         self._connected: Method | None = None
         self._disconnected: Method | None = None

@@ -10,7 +10,7 @@ __all__ = ["ZERO_OFFSET", "Char", "Single"]
 
 ZERO_OFFSET = timezone(timedelta(0), "+00:00")
 """The zone of a DateTimeOffset whose offset is zero. MessagePack tells it from a DateTime: `datetime.now(UTC)` is sent
-as a DateTime, `datetime.now(ZERO_OFFSET)` as a DateTimeOffset, as are all times of other zones."""
+as a DateTime, `datetime.now(ZERO_OFFSET)` as a DateTimeOffset, as are the times of all zones but UTC."""
 
 
 class Char(str):
@@ -54,4 +54,4 @@ def _as_single(value: float) -> float:
     return single
 
 
-_SINGLE = Struct("f")
+_SINGLE = Struct("<f")  # not the native format, which makes infinity of what is too large

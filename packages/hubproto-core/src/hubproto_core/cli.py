@@ -7,14 +7,16 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from ._config import HubConfig
 from ._hub import Hub
 
-__all__ = ["Command", "InvokeCommand", "ServeCommand", "StreamCommand", "parse", "to_json"]
+__all__ = ["Command", "InvokeCommand", "Protocol", "ServeCommand", "StreamCommand", "parse", "to_json"]
+
+Protocol = Literal["json", "messagepack"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class InvokeCommand:
     url: str
     method: str
     arguments: tuple[Any, ...]
+    protocol: Protocol = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class StreamCommand:
     url: str
     method: str
     arguments: tuple[Any, ...]
+    protocol: Protocol = "json"
 
 
 Command = ServeCommand | InvokeCommand | StreamCommand
@@ -65,6 +69,12 @@ def parse(arguments: Sequence[str], program: str) -> Command:
         call = commands.add_parser(name, help=help_text)
         call.add_argument("url", metavar="URL", help="address of the hub, for example http://127.0.0.1:8000/chat")
         call.add_argument("method", metavar="METHOD", help="the method's name")
+        call.add_argument(
+            "--protocol",
+            choices=get_args(Protocol),
+            default="json",
+            help="encoding to ask the hub for (default: %(default)s)",
+        )
         call.add_argument("arguments", metavar="JSON-ARG", nargs="*", type=_json, help="for example 5 or '\"text\"'")
 
     options = parser.parse_args(arguments)
@@ -75,12 +85,12 @@ def parse(arguments: Sequence[str], program: str) -> Command:
         config = replace(hub.config, detailed_errors=hub.config.detailed_errors or options.detailed_errors)
         return ServeCommand(hub, options.host, options.port, options.path, config)
     kind = InvokeCommand if options.command == "invoke" else StreamCommand
-    return kind(options.url, options.method, tuple(options.arguments))
+    return kind(options.url, options.method, tuple(options.arguments), options.protocol)
 
 
 def to_json(value: Any) -> str:
-    """Return a result or an item as one line of JSON."""
-    return msgspec.json.encode(value).decode()
+    """Return a result or an item as one line of JSON; what JSON has no notation for is shown as text."""
+    return msgspec.json.encode(value, enc_hook=str).decode()
 
 
 def _json(text: str) -> Any:

@@ -1,14 +1,20 @@
 """hubproto for trio: serve SignalR hubs, and call them."""
 
 from hubproto_core import (
+    ZERO_OFFSET,
     Call,
+    Char,
     Clients,
+    Codec,
     Hub,
     HubConfig,
     HubError,
     HubProtoError,
+    JsonCodec,
     LocalProtocolError,
+    MessagePackCodec,
     RemoteProtocolError,
+    Single,
     TransportError,
     Upload,
 )
@@ -18,17 +24,23 @@ from ._client import Connection, Stream, connect
 from ._server import Server, serve
 
 __all__ = [
+    "ZERO_OFFSET",
     "Call",
+    "Char",
     "Clients",
+    "Codec",
     "Connection",
     "HttpConfig",
     "Hub",
     "HubConfig",
     "HubError",
     "HubProtoError",
+    "JsonCodec",
     "LocalProtocolError",
+    "MessagePackCodec",
     "RemoteProtocolError",
     "Server",
+    "Single",
     "Stream",
     "TransportError",
     "Upload",

@@ -10,7 +10,7 @@ from .._messages import HubMessage
 from ._json import JsonCodec
 from ._msgpack import MessagePackCodec
 
-__all__ = ["Codec", "JsonCodec", "MessagePackCodec", "TransferFormat"]
+__all__ = ["Codec", "JsonCodec", "MessagePackCodec", "TransferFormat", "default_codecs", "find_codec"]
 
 TransferFormat = Literal["text", "binary"]
 
@@ -41,3 +41,18 @@ class Codec(Protocol):
 
     def encode(self, message: HubMessage) -> bytes:
         """Return the framed message; `LocalProtocolError` if a value in it cannot be encoded."""
+
+
+def default_codecs() -> tuple[Codec, ...]:
+    """Return both encodings, with .NET's own names for the members of objects."""
+    return JsonCodec(), MessagePackCodec()
+
+
+def find_codec(protocol: str | Codec) -> Codec:
+    """Return the encoding of that name. Raises ValueError if there is none; an encoding itself is returned as it is."""
+    if not isinstance(protocol, str):
+        return protocol
+    for codec in default_codecs():
+        if codec.name == protocol:
+            return codec
+    raise ValueError(f"protocol must be 'json', 'messagepack' or a Codec, not {protocol!r}")

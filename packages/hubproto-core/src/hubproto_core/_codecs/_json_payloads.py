@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
@@ -16,12 +16,15 @@ from msgspec import Raw, UnsetType, inspect
 
 from .._values import Char, Single
 from ._naming import Rename
-from ._payloads import PayloadFormat
+from ._payloads import PayloadFormat, decimal_text, member_names, offset_minutes, time_span
 
 __all__ = ["JsonPayloads", "ReceivedFloat"]
 
-_NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')
-_TIME_SPAN = re.compile(r"(-?)(?:([0-9]{1,8})\.)?([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,7}))?")
+_STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*+:)?')
+_TIME_SPAN = re.compile(
+    r"(-?)(?:([0-9]{1,8})\.)?([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,7}))?", re.ASCII
+)
+_ALMOST_OVER = re.compile(r"((?:9999-12-31T)?23:59:59\.999999)[0-9]+")
 _decode_string = msgspec.json.Decoder(str).decode
 
 
@@ -44,6 +47,8 @@ class JsonPayloads(PayloadFormat):
 
     plain = frozenset({str, int, bool, type(None), bytes, Raw, UnsetType})
     str_keys = True
+    any_case = True
+    foreign = frozenset({inspect.TimeType})
 
     @classmethod
     @lru_cache(maxsize=32)
@@ -65,6 +70,7 @@ class JsonPayloads(PayloadFormat):
             Char: str,
             Decimal: _write_decimal,
             datetime: _write_datetime,
+            date: date.isoformat,
             time: _write_time,
             timedelta: _write_timedelta,
         }
@@ -83,16 +89,20 @@ class JsonPayloads(PayloadFormat):
         """See `PayloadFormat`."""
         return msgspec.json.Decoder(type_, float_hook=ReceivedFloat, dec_hook=dec_hook).decode
 
-    def compared(self, name: str) -> str:
-        """Names are compared whatever their case."""
-        return name.lower()
+    def write_key(self, key: Any) -> Any:
+        """Names of enumerations, and the text of numbers."""
+        if isinstance(key, Enum):
+            return key.value if isinstance(key.value, str) else member_names(key)
+        written = self.write(key)
+        return bytes(written).decode() if isinstance(written, Raw) else written
 
-    def may_differ(self, raw: Any, names: frozenset[str], compared: frozenset[str]) -> bool:
+    def must_prepare(self, raw: Any, names: Mapping[str, str | None]) -> bool:
         """See `PayloadFormat`."""
-        for found in _NAME.findall(raw):
-            name = _decode_string(b'"%b"' % found) if b"\\" in found else found.decode()
-            if name not in names and name.lower() in compared:
-                return True
+        for string in _STRING.finditer(raw):
+            if string[2] is not None:
+                name = _decode_string(string[0][: -len(string[2])]) if b"\\" in string[1] else string[1].decode()
+                if names.get(name.lower(), name) != name:
+                    return True
         return False
 
 
@@ -112,6 +122,12 @@ def _read_timedelta(value: Any) -> Any:
     return -span if sign else span
 
 
+def _read_clock(value: Any) -> Any:
+    """Seven digits are rounded to six, but the last moment of time and of the day are not rounded away."""
+    almost_over = _ALMOST_OVER.match(value) if isinstance(value, str) else None
+    return value if almost_over is None else almost_over[1] + value[almost_over.end() :]
+
+
 def _read_float(value: Any) -> Any:
     return float(value) if isinstance(value, ReceivedFloat) else value
 
@@ -122,6 +138,8 @@ def _read_decimal(value: Any) -> Any:
 
 JsonPayloads.leaves = {
     inspect.TimeDeltaType: _read_timedelta,
+    inspect.DateTimeType: _read_clock,
+    inspect.TimeType: _read_clock,
     inspect.FloatType: _read_float,
     inspect.DecimalType: _read_decimal,
 }
@@ -160,28 +178,29 @@ def _write_float(value: float) -> Raw:
 
 
 def _write_decimal(value: Decimal) -> Raw:
-    if not value.is_finite():
-        raise ValueError(f"JSON has no number {value}")
-    return Raw(f"{value:f}".encode())
+    return Raw(decimal_text(value).encode())
 
 
 def _write_datetime(value: datetime) -> str:
-    text = value.isoformat()
-    moment, offset = (text, "") if value.tzinfo is None else (text[:-6], text[-6:])
-    if moment[10:].count(":") != 2:
-        raise ValueError(f".NET knows no offset of {value.utcoffset()}")
-    if "." in moment:
-        moment = moment.rstrip("0")
-    return moment + ("Z" if offset == "+00:00" else offset)
+    clock = value.replace(tzinfo=None).isoformat()
+    if value.microsecond:
+        clock = clock.rstrip("0")
+    minutes = offset_minutes(value)
+    if not minutes:
+        return clock if minutes is None else f"{clock}Z"
+    hours, rest = divmod(abs(minutes), 60)
+    return f"{clock}{'+' if minutes > 0 else '-'}{hours:02d}:{rest:02d}"
 
 
 def _write_time(value: time) -> str:
+    if value.tzinfo is not None:
+        raise ValueError(".NET's TimeOnly has no zone")
     return _clock(value.hour, value.minute, value.second, value.microsecond)
 
 
 def _write_timedelta(value: timedelta) -> str:
     sign = "-" if value.days < 0 else ""
-    value = abs(value)
+    value = abs(time_span(value))
     minutes, seconds = divmod(value.seconds, 60)
     hours, minutes = divmod(minutes, 60)
     days = f"{value.days}." if value.days else ""

@@ -4,61 +4,30 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-from msgspec import Raw
-
-from .._errors import RemoteProtocolError
-
-__all__ = ["check_text", "dotnet_text", "read_members"]
-
-_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
-_encode = msgspec.json.Encoder().encode
+__all__ = ["dotnet_text", "is_plain"]
 
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NAME = re.compile(rb'[{,]\s*"[^"]*\\u')
-_TOKENS = {b'"': "String", b"[": "Array", b"t": "True", b"f": "False", b"n": "Null"}
 
 
-def check_text(record: bytes, max_depth: int) -> bytes:
-    """Refuse what msgspec lets pass in the places it skips, and spell member names without escapes.
-
-    Raises `RemoteProtocolError` for text that is not UTF-8 or nested deeper than `max_depth` levels.
-    """
+def is_plain(record: bytes, max_depth: int) -> bool:
+    """Whether a text may be given to msgspec, which does not look for these: bytes that are no UTF-8, names that are
+    spelled with escapes, values nested deeper than `max_depth` levels."""
     if not record.isascii():
         try:
             record.decode()
-        except UnicodeDecodeError as error:
-            raise _malformed() from error
+        except UnicodeDecodeError:
+            return False
     if record.count(b"[") + record.count(b"{") > max_depth:
         depth = 0
         for bracket in _BRACKETS.finditer(record):
             if bracket[0] in b"[{":
                 depth += 1
                 if depth > max_depth:
-                    raise _malformed()
+                    return False
             elif bracket[0] in b"]}":
                 depth -= 1
-    if b"\\u" in record and _ESCAPED_NAME.search(record):
-        return _encode(read_members(record))
-    return record
-
-
-def read_members(record: bytes) -> dict[str, Raw]:
-    """Return the members of an object, unread. Of duplicate members the last wins.
-
-    Raises `RemoteProtocolError` with the reference's words for what is no object.
-    """
-    try:
-        return _decode_members(record)
-    except msgspec.ValidationError as error:
-        token = _TOKENS.get(record.lstrip()[:1], "Number")
-        raise RemoteProtocolError(f"Unexpected JSON Token Type '{token}'. Expected a JSON Object.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed() from error
-
-
-def _malformed() -> RemoteProtocolError:
-    return RemoteProtocolError("Error reading JSON.")
+    return not (b"\\u" in record and _ESCAPED_NAME.search(record))
 
 
 # What the relaxed escaper of .NET escapes: control, private-use and separator characters, the byte order mark, and all

@@ -42,7 +42,7 @@ _BINDING_ERROR = (
     "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
     "being invoked."
 )
-_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)
+_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)  # what Unpacker raises
 
 Headers = dict[str, str]
 
@@ -103,7 +103,6 @@ _QUICK: dict[int, Callable[[bytes], Any]] = {
 }
 _decode_text = msgspec.msgpack.Decoder(str | None).decode
 _decode_elements = msgspec.msgpack.Decoder(list[Raw]).decode
-_encode = msgspec.msgpack.Encoder().encode
 _PING = Ping()
 _PING_RECORD = b"\x91\x06"
 
@@ -117,7 +116,7 @@ class MessagePackCodec:
     value of such a type from what has arrived, or raises ValueError.
     """
 
-    __slots__ = ("_payloads",)
+    __slots__ = ("_encode", "_payloads")
 
     name: Literal["messagepack"] = "messagepack"
     version: Literal[2] = 2
@@ -131,6 +130,7 @@ class MessagePackCodec:
         dec_hook: Callable[[type, Any], Any] | None = None,
     ) -> None:
         self._payloads = MessagePackPayloads.of(rename, enc_hook, dec_hook)
+        self._encode = msgspec.msgpack.Encoder(enc_hook=self._payloads.write_custom).encode
 
     def next_record(self, buffer: RecordBuffer, limit: int | None) -> bytes | None:
         """Take one record, as long as the number before it says."""
@@ -154,8 +154,8 @@ class MessagePackCodec:
     def encode(self, message: HubMessage) -> bytes:
         """Encode one message with its length before it, elements in the order of SPEC 2.3.1."""
         try:
-            return frame_binary(_encode(self._elements(message)))
-        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+            return frame_binary(self._encode(self._elements(message)))
+        except Exception as error:  # hooks and properties of the user's run here
             raise LocalProtocolError(f"{type(message).__name__} cannot be written as MessagePack: {error}") from error
 
     # within
@@ -164,23 +164,33 @@ class MessagePackCodec:
         write = self._payloads.write
         match message:
             case Invocation():
-                arguments = [write(argument) for argument in message.arguments]
-                stream_ids = message.stream_ids or ()
-                return 1, message.headers or {}, message.invocation_id or None, message.target, arguments, stream_ids
+                return (
+                    1,
+                    dict(message.headers) if message.headers else {},
+                    message.invocation_id or None,
+                    message.target,
+                    [write(argument) for argument in message.arguments],
+                    list(message.stream_ids) if message.stream_ids else (),
+                )
             case StreamItem():
-                return 2, message.headers or {}, message.invocation_id, write(message.item)
+                return 2, dict(message.headers or ()), message.invocation_id, write(message.item)
             case Completion(error=str()):
-                return 3, message.headers or {}, message.invocation_id, _ERROR, message.error
+                return 3, dict(message.headers or ()), message.invocation_id, _ERROR, message.error
             case Completion():
                 if message.result is UNSET:
-                    return 3, message.headers or {}, message.invocation_id, _VOID
-                return 3, message.headers or {}, message.invocation_id, _VALUE, write(message.result)
+                    return 3, dict(message.headers or ()), message.invocation_id, _VOID
+                return 3, dict(message.headers or ()), message.invocation_id, _VALUE, write(message.result)
             case StreamInvocation():
-                arguments = [write(argument) for argument in message.arguments]
-                stream_ids = message.stream_ids or ()
-                return 4, message.headers or {}, message.invocation_id, message.target, arguments, stream_ids
+                return (
+                    4,
+                    dict(message.headers or ()),
+                    message.invocation_id,
+                    message.target,
+                    [write(argument) for argument in message.arguments],
+                    list(message.stream_ids or ()),
+                )
             case CancelInvocation():
-                return 5, message.headers or {}, message.invocation_id
+                return 5, dict(message.headers or ()), message.invocation_id
             case Ping():
                 return (6,)
             case Close():
@@ -193,9 +203,9 @@ class MessagePackCodec:
 
     def _build(self, fields: Any, binder: Binder, max_depth: int) -> HubMessage | None:
         """Return the message of a record that is in order as far as its types go; None if it must be read slowly."""
-        if isinstance(fields, _Close):
-            return Close(error=fields.error, allow_reconnect=fields.allow_reconnect)
-        if isinstance(fields, _Numbered):
+        if fields.type > 6:
+            if isinstance(fields, _Close):
+                return Close(error=fields.error, allow_reconnect=fields.allow_reconnect)
             return _numbered(fields.type, fields.sequence_id)
         headers: Headers = fields.headers
         if headers and ("" in headers or "" in headers.values()):
@@ -288,7 +298,7 @@ class MessagePackCodec:
             return (), error
         try:
             return self._decode_payload(raw, shape, max_depth), None
-        except _UNREADABLE as error:
+        except Exception as error:
             return (), _why_arguments_do_not_bind(raw, shape, error)
 
     def _item(
@@ -300,7 +310,7 @@ class MessagePackCodec:
             return StreamBindingFailure(invocation_id=stream_id, error=error)
         try:
             item = self._decode_payload(raw, shape, max_depth)
-        except _UNREADABLE as error:
+        except Exception as error:
             return StreamBindingFailure(
                 invocation_id=stream_id, error=RemoteProtocolError(_unfit("item", shape, error))
             )
@@ -315,12 +325,13 @@ class MessagePackCodec:
             return Completion(headers=headers or None, invocation_id=invocation_id, result=None)
         try:
             result = self._decode_payload(raw, shape, max_depth)
-        except _UNREADABLE as error:
+        except Exception as error:
             text = f"Error trying to deserialize result to {_type_name(shape)}. {_unfit('argument', shape, error)}"
             return Completion(headers=headers or None, invocation_id=invocation_id, error=text)
         return Completion(headers=headers or None, invocation_id=invocation_id, result=result)
 
     def _decode_payload(self, raw: Raw | None, shape: Shape, max_depth: int) -> Any:
+        """Raises an exception of whatever kind for what does not fit, as `PayloadFormat.decoder` says."""
         if raw is None:
             raise ValueError("it is cut off")
         if _is_deeper(raw, max_depth - 1):
@@ -332,6 +343,11 @@ class MessagePackCodec:
             return decoder(raw)
         except UnicodeDecodeError:
             return decoder(_repaired(raw))
+        except ValueError:
+            data = bytes(raw)
+            if _LAST_TICK not in data:
+                raise
+            return decoder(data.replace(_LAST_TICK, _LAST_MICROSECOND))
 
 
 class _Reader:
@@ -355,9 +371,7 @@ class _Reader:
         except msgpack.OutOfData as error:
             raise _past_the_end() from error
         except _UNREADABLE as error:
-            raise RemoteProtocolError(
-                f"Unexpected msgpack code {self._record[0]} encountered.", kind="MessagePackSerializationException"
-            ) from error
+            raise _unexpected(self._record[0]) from error
         if self._left() < length:
             raise _past_the_end()
         return length
@@ -403,14 +417,13 @@ class _Reader:
             raise RemoteProtocolError("Reading array length for 'streamIds' failed.")
         stream_ids = []
         for _ in range(count):
+            start = self._unpacker.tell()
             try:
                 stream_id = self._unpacker.unpack()
             except _UNREADABLE as error:
                 raise _past_the_end() from error
             if stream_id is not None and not isinstance(stream_id, str):
-                raise RemoteProtocolError(
-                    "Unexpected msgpack code encountered in streamIds.", kind="MessagePackSerializationException"
-                )
+                raise _unexpected(self._record[start])
             if not stream_id:
                 raise RemoteProtocolError("Null or empty value in streamIds received.")
             stream_ids.append(stream_id)
@@ -457,6 +470,28 @@ _NAMES = {
 
 def _past_the_end() -> RemoteProtocolError:
     return RemoteProtocolError("Attempted to read past the end of the stream.", kind="EndOfStreamException")
+
+
+def _unexpected(code: int) -> RemoteProtocolError:
+    if code < 0x80:
+        name = "positive fixint"
+    elif code < 0xC0:
+        name = "fixmap" if code < 0x90 else "fixarray" if code < 0xA0 else "fixstr"
+    else:
+        name = "negative fixint" if code >= 0xE0 else _FORMATS[code - 0xC0]
+    return RemoteProtocolError(
+        f"Unexpected msgpack code {code} ({name}) encountered.", kind="MessagePackSerializationException"
+    )
+
+
+_FORMATS = (  # from 0xC0 on
+    *("nil", "(never used)", "false", "true"),
+    *(f"{kind} {bits}" for kind in ("bin", "ext") for bits in (8, 16, 32)),
+    *("float 32", "float 64"),
+    *(f"{kind} {bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)),
+    *(f"fixext {length}" for length in (1, 2, 4, 8, 16)),
+    *("str 8", "str 16", "str 32", "array 16", "array 32", "map 16", "map 32"),
+)
 
 
 def _call(
@@ -515,6 +550,11 @@ def _unfit(what: str, shape: Shape, error: Exception) -> str:
     return f"{text} {error}" if isinstance(error, msgspec.ValidationError) else text
 
 
+# DateTime.MaxValue, a favourite of .NET, would be rounded to the year 10000.
+_LAST_TICK = bytes.fromhex("c7 0c ff 3b 9a c9 9c 00 00 00 3a ff f4 41 7f")
+_LAST_MICROSECOND = bytes.fromhex("c7 0c ff 3b 9a c6 18 00 00 00 3a ff f4 41 7f")
+
+
 def _repaired(raw: Raw) -> bytes:
     """The same value with U+FFFD for what is no UTF-8, as the reference reads it."""
     value = msgpack.unpackb(raw, use_list=False, strict_map_key=False, unicode_errors="replace")
@@ -527,51 +567,55 @@ _NOT_NESTING = bytes(code for code in range(256) if not (0x80 <= code <= 0x9F or
 
 def _is_deeper(raw: Raw, levels: int) -> bool:
     """Whether a payload's arrays and maps are nested in each other more than so many levels deep."""
+    if memoryview(raw).nbytes <= levels:
+        return False
     data = bytes(raw)
     if len(data.translate(None, _NOT_NESTING)) <= levels:
         return False
-    unfinished: list[int] = []  # values still to come, of each array and map around the current place
+    around: list[int] = []  # values still to come, of each array and map around the current one
+    left = 1  # values still to come here
     position = 0
-    while position < len(data):
-        header, size, values = _extent(data, position)
-        position += header + size
-        if values:
-            unfinished.append(values)
-            if len(unfinished) > levels:
+    while True:
+        size, values = _EXTENTS[data[position]] or _extent(data, position)
+        position += size
+        left -= 1
+        if values is not None:
+            if len(around) == levels:
                 return True
-            continue
-        while unfinished:
-            unfinished[-1] -= 1
-            if unfinished[-1]:
-                break
-            unfinished.pop()
-    return False
+            if values:
+                around.append(left)
+                left = values
+        while not left:
+            if not around:
+                return False
+            left = around.pop()
 
 
-def _extent(data: bytes, position: int) -> tuple[int, int, int]:
-    """Of the value that begins here: the bytes of its header and of its own content, the values that follow in it."""
-    code = data[position]
-    if code < 0x80 or code >= 0xE0:
-        return 1, 0, 0
-    if code < 0x90:
-        return 1, 0, 2 * (code & 0x0F)
-    if code < 0xA0:
-        return 1, 0, code & 0x0F
-    if code < 0xC0:
-        return 1, code & 0x1F, 0
-    header, length_bytes, per_length, values_per_length = _LAYOUTS[code - 0xC0]
+def _extent(data: bytes, position: int) -> tuple[int, int | None]:
+    """Of a value whose length is not in its first byte: its own bytes, and for arrays and maps the values in it."""
+    header, length_bytes, values_per_length = _LAYOUTS[data[position]]
     length = int.from_bytes(data[position + 1 : position + 1 + length_bytes])
-    return header, length * per_length, length * values_per_length
+    return (header + length, None) if values_per_length is None else (header, length * values_per_length)
 
 
-_LAYOUTS = (  # from 0xC0 on: the header's bytes, those in it that are a length, bytes and values for each of the length
-    *((1, 0, 0, 0),) * 4,  # nil, (never used), false, true
-    *((2, 1, 1, 0), (3, 2, 1, 0), (5, 4, 1, 0)),  # bin
-    *((3, 1, 1, 0), (4, 2, 1, 0), (6, 4, 1, 0)),  # ext
-    *((5, 0, 0, 0), (9, 0, 0, 0)),  # float
-    *((2, 0, 0, 0), (3, 0, 0, 0), (5, 0, 0, 0), (9, 0, 0, 0)) * 2,  # uint, int
-    *((3, 0, 0, 0), (4, 0, 0, 0), (6, 0, 0, 0), (10, 0, 0, 0), (18, 0, 0, 0)),  # fixext
-    *((2, 1, 1, 0), (3, 2, 1, 0), (5, 4, 1, 0)),  # str
-    *((3, 2, 0, 1), (5, 4, 0, 1)),  # array
-    *((3, 2, 0, 2), (5, 4, 0, 2)),  # map
-)
+_LAYOUTS: dict[
+    int, tuple[int, int, int | None]
+] = {  # the header's bytes, those in it that are a length, values for each
+    **dict(zip(range(0xC4, 0xC7), ((2, 1, None), (3, 2, None), (5, 4, None)), strict=True)),  # bin
+    **dict(zip(range(0xC7, 0xCA), ((3, 1, None), (4, 2, None), (6, 4, None)), strict=True)),  # ext
+    **dict(zip(range(0xD9, 0xDC), ((2, 1, None), (3, 2, None), (5, 4, None)), strict=True)),  # str
+    **dict(zip(range(0xDC, 0xE0), ((3, 2, 1), (5, 4, 1), (3, 2, 2), (5, 4, 2)), strict=True)),  # array, map
+}
+_EXTENTS: list[tuple[int, int | None] | None] = [
+    *[(1, None)] * 0x80,  # positive integers
+    *[(1, 2 * length) for length in range(16)],  # maps
+    *[(1, length) for length in range(16)],  # arrays
+    *[(1 + length, None) for length in range(32)],  # str
+    *[(1, None)] * 4,  # nil, (never used), false, true
+    *[None] * 6,  # bin, ext
+    *[(1 + length, None) for length in (4, 8)],  # float
+    *[(1 + length, None) for length in (1, 2, 4, 8) * 2],  # unsigned and signed integers
+    *[(2 + length, None) for length in (1, 2, 4, 8, 16)],  # ext of fixed lengths
+    *[None] * 7,  # str, array, map
+    *[(1, None)] * 0x20,  # negative integers
+]

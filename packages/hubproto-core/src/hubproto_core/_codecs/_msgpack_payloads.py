@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Self
@@ -14,7 +15,7 @@ from msgspec import Raw, inspect
 
 from .._values import ZERO_OFFSET, Char, Single
 from ._naming import Rename
-from ._payloads import PayloadFormat
+from ._payloads import PayloadFormat, decimal_text, member_names, offset_minutes, time_span
 
 __all__ = ["MessagePackPayloads"]
 
@@ -27,8 +28,10 @@ class MessagePackPayloads(PayloadFormat):
 
     __slots__ = ()
 
-    plain = frozenset({str, int, bool, float, type(None), bytes, Raw})
+    plain = frozenset({str, int, bool, float, type(None), bytes, Raw, msgspec.msgpack.Ext})
     str_keys = False
+    any_case = False
+    foreign = frozenset({inspect.TimeDeltaType, inspect.DateType, inspect.TimeType})
 
     @classmethod
     @lru_cache(maxsize=32)
@@ -44,7 +47,8 @@ class MessagePackPayloads(PayloadFormat):
     def leaf_writers(self) -> Mapping[type, Callable[[Any], Any]]:
         """See `PayloadFormat`."""
         return {
-            float: float,
+            float: float.__float__,
+            Decimal: decimal_text,
             Single: _write_single,
             Char: ord,
             datetime: _write_datetime,
@@ -55,41 +59,46 @@ class MessagePackPayloads(PayloadFormat):
 
     def write_enum(self, value: Enum) -> Any:
         """Enumerations are the names of their members, unless their values are texts."""
-        if isinstance(value.value, str):
-            return value.value
-        name: str | None = value.name  # a combination of flags may have none
-        return str(value.value) if name is None else name.replace("|", ", ")
+        return value.value if isinstance(value.value, str) else member_names(value)
 
     def read_char(self, value: Any) -> Char:
         """See `PayloadFormat`."""
-        return Char(chr(value) if isinstance(value, int) else str(value))
+        match value:
+            case str():
+                return Char(value)
+            case int() if 0 <= value <= 0xFFFF:
+                return Char(chr(value))
+        raise ValueError(f"Expected a character, got {value!r:.20}")
 
     def native_decoder(self, type_: Any, dec_hook: Callable[[type, Any], Any]) -> Callable[[Any], Any]:
         """See `PayloadFormat`."""
         return msgspec.msgpack.Decoder(type_, dec_hook=dec_hook).decode
 
-    def compared(self, name: str) -> str:
-        """Names must be the same."""
-        return name
+    def write_key(self, key: Any) -> Any:
+        """See `PayloadFormat`. An array may be a key."""
+        return tuple(map(self.write_key, key)) if isinstance(key, tuple) else self.write(key)
 
-    def may_differ(self, raw: Any, names: frozenset[str], compared: frozenset[str]) -> bool:
+    def must_prepare(self, raw: Any, names: Mapping[str, str | None]) -> bool:
         """See `PayloadFormat`."""
-        return names != compared
+        return True
 
 
 def _read_timedelta(value: Any) -> Any:
     """TimeSpan: ticks of 100 ns."""
-    return value // _TICKS * _MICROSECOND if isinstance(value, int) else value
+    if type(value) is not int:
+        return value
+    microseconds = abs(value) // _TICKS * _MICROSECOND
+    return microseconds if value > 0 else -microseconds
 
 
 def _read_date(value: Any) -> Any:
     """DateOnly: days since the first one."""
-    return date.fromordinal(value + 1) if isinstance(value, int) else value
+    return date.fromordinal(value + 1) if type(value) is int else value
 
 
 def _read_time(value: Any) -> Any:
     """TimeOnly: ticks since midnight."""
-    if not isinstance(value, int):
+    if type(value) is not int:
         return value
     seconds, microseconds = divmod(value // _TICKS, 1_000_000)
     minutes, seconds = divmod(seconds, 60)
@@ -121,13 +130,8 @@ def _write_single(value: Single) -> Raw:
 def _write_datetime(value: datetime) -> datetime | list[Any]:
     """DateTime, which is UTC or of no zone; for any other zone DateTimeOffset."""
     clock = value.replace(tzinfo=UTC)
-    offset = value.utcoffset()
-    if offset is None or (not offset and value.tzname() != ZERO_OFFSET.tzname(None)):
-        return clock
-    minutes, rest = divmod(offset, timedelta(minutes=1))
-    if rest:
-        raise ValueError(f".NET knows no offset of {offset}")
-    return [clock, minutes]
+    minutes = offset_minutes(value)
+    return clock if minutes is None or value.tzname() == "UTC" else [clock, minutes]
 
 
 def _write_date(value: date) -> int:
@@ -135,9 +139,11 @@ def _write_date(value: date) -> int:
 
 
 def _write_time(value: time) -> int:
+    if value.tzinfo is not None:
+        raise ValueError(".NET's TimeOnly has no zone")
     seconds = (value.hour * 60 + value.minute) * 60 + value.second
     return (seconds * 1_000_000 + value.microsecond) * _TICKS
 
 
 def _write_timedelta(value: timedelta) -> int:
-    return value // _MICROSECOND * _TICKS
+    return time_span(value) // _MICROSECOND * _TICKS

@@ -12,7 +12,7 @@ Rename = Literal["camel", "pascal"] | Callable[[str], str] | None
 """`camel`: `delay_ms`, `DelayMs` -> `delayMs`. `pascal`: `delay_ms`, `delayMs` -> `DelayMs`. None: as declared.
 
 A function is given the declared name. A name that a class declares for the wire by itself (`msgspec.field(name=...)`,
-`rename=...`) is never changed.
+`rename=...`) is never changed, if it differs from the declared one.
 """
 
 

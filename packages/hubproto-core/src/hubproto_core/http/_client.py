@@ -16,7 +16,7 @@ import h11
 from msgspec import Struct
 
 from .._client_session import ClientSession, Handlers
-from .._codecs import Codec, JsonCodec
+from .._codecs import Codec, find_codec
 from .._config import HubConfig
 from .._connection import Role
 from .._effects import Effect, EffectQueue, Wake
@@ -69,7 +69,8 @@ class _State(Enum):
 class HubClient:
     """One logical connection of a client to the hub at `url` (http, https, ws or wss).
 
-    `entropy(n)` returns n random bytes. Raises ValueError for a URL that is none.
+    `entropy(n)` returns n random bytes; `protocol` is "json", "messagepack" or a `Codec`. Raises ValueError for a URL
+    that is none, and for a protocol that nobody knows.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class HubClient:
         entropy: Callable[[int], bytes],
         options: ClientOptions | None = None,
         config: HubConfig | None = None,
-        codec: Codec | None = None,
+        protocol: str | Codec = "json",
     ) -> None:
         self.url = url
         self.effects: EffectQueue[ClientEffect] = EffectQueue()
@@ -92,7 +93,7 @@ class HubClient:
         self._entropy = entropy
         self._options = options or ClientOptions()
         self._config = config or HubConfig(max_message_size=None)
-        self._codec: Codec = codec or JsonCodec()
+        self._codec: Codec = find_codec(protocol)
         self._token = self._options.access_token
         try:
             h11.Request(method="GET", target="/", headers=[("host", self._target.netloc), *self._headers().items()])

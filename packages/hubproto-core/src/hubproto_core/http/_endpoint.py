@@ -6,12 +6,11 @@ It knows no sockets and no HTTP parser: requests come as data, answers leave as 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._call import ConnectionInfo
 from .._clients import Registry
-from .._codecs import Codec, JsonCodec
 from .._config import HubConfig
 from .._effects import EffectSink, Wake
 from .._hub import Hub
@@ -49,14 +48,13 @@ class Endpoint:
         entropy: Callable[[int], bytes],
         registry: Registry,
         config: HubConfig | None = None,
-        codecs: Sequence[Codec] = (JsonCodec(),),
     ) -> None:
         self.registry: Registry = registry
         self._hub = hub
         self._effects = effects
         self._entropy = entropy
         self._config = config or hub.config
-        self._codecs = codecs
+        self._codecs = hub.codecs
         self._reserved: dict[str, tuple[str, float]] = {}  # token -> public id, deadline; oldest first
         self._sessions: dict[str, HubSession] = {}  # token -> connection in use
 

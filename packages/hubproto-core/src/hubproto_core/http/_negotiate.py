@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from .._errors import TransportError
+from .._codecs._json_reader import JsonReader, MalformedJson
+from .._errors import RemoteProtocolError, TransportError
 
 __all__ = [
     "AvailableTransport",
     "NegotiateResponse",
+    "decode_response",
     "encode_error",
     "encode_response",
     "parse_response",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 MAX_VERSION = 1
+_MAX_DEPTH = 64
 
 
 class AvailableTransport(Struct, frozen=True, rename="camel"):
@@ -30,14 +32,16 @@ class AvailableTransport(Struct, frozen=True, rename="camel"):
 
 
 class NegotiateResponse(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A server's answer, its members in the reference's order."""
+    """A server's answer, its members in the reference's order. An `error` stands alone."""
 
+    use_stateful_reconnect: bool = False
     negotiate_version: int | UnsetType = UNSET
     url: str | None = None
     access_token: str | None = None
     connection_id: str | None = None
     connection_token: str | None = None
     available_transports: tuple[AvailableTransport, ...] | UnsetType = UNSET
+    error: str | None = None
 
     @property
     def token(self) -> str | None:
@@ -62,11 +66,17 @@ def requested_version(query: dict[str, str]) -> int:
 
 
 def encode_response(
-    version: int, connection_id: str, connection_token: str, transports: Sequence[AvailableTransport]
+    version: int,
+    connection_id: str | None,
+    connection_token: str | None,
+    transports: Sequence[AvailableTransport],
+    *,
+    use_stateful_reconnect: bool = False,
 ) -> bytes:
     """Return the body that reserves a connection."""
     return msgspec.json.encode(
         NegotiateResponse(
+            use_stateful_reconnect=use_stateful_reconnect,
             negotiate_version=version,
             connection_id=connection_id,
             connection_token=connection_token if version > 0 else None,
@@ -83,32 +93,101 @@ def encode_error(error: str) -> bytes:
 def parse_response(body: bytes, url: str) -> NegotiateResponse:
     """Read a server's answer (SPEC 4.2.6). Raises `TransportError` that says what is wrong with it."""
     try:
-        members: Any = msgspec.json.decode(body)
-        if not isinstance(members, dict):
-            raise TransportError(f"{url} answered the negotiation with JSON that is no object")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        response = decode_response(body)
+    except MalformedJson as error:
         raise TransportError(
             f"{url} answered the negotiation with something that is no JSON; is it the address of a SignalR hub?"
         ) from error
-    if "ProtocolVersion" in members:
-        raise TransportError(
-            f"{url}: Detected a connection attempt to an ASP.NET SignalR Server. This client only supports connecting "
-            "to an ASP.NET Core SignalR Server. See https://aka.ms/signalr-core-differences for details."
-        )
-    if members.get("error"):
-        raise TransportError(f"{url} refused the negotiation: {members['error']}")
-    try:
-        response = msgspec.convert(members, NegotiateResponse)
-    except msgspec.ValidationError as error:
+    except RemoteProtocolError as error:
         raise TransportError(f"{url}: Invalid negotiation response received. {error}") from error
-    if response.url is None:
-        for name, value in (("connectionId", response.connection_id), ("connectionToken", response.token)):
-            if value is None:
-                raise TransportError(
-                    f"{url}: Invalid negotiation response received. Missing required property '{name}'."
-                )
-        if response.available_transports is UNSET:
-            raise TransportError(
-                f"{url}: Invalid negotiation response received. Missing required property 'availableTransports'."
-            )
+    if response.error is not None:
+        raise TransportError(f"{url} refused the negotiation: {response.error}")
     return response
+
+
+def decode_response(body: bytes) -> NegotiateResponse:
+    """Return what a server answers. Raises `MalformedJson`, or `RemoteProtocolError` with the reference's words."""
+    reader = JsonReader(body, _MAX_DEPTH, _NAMES)
+    strings: dict[str, str] = {}
+    version = 0
+    use_stateful_reconnect = False
+    transports: tuple[AvailableTransport, ...] | UnsetType = UNSET
+    reader.read_object()
+    while (name := reader.read_name()) is not None:
+        if name in _STRINGS:
+            strings[name] = reader.read_string(name)
+        elif name == "negotiateVersion":
+            version = reader.read_integer(name, 32) or 0
+        elif name == "availableTransports":
+            transports = _read_transports(reader)
+        elif name == "useStatefulReconnect":
+            use_stateful_reconnect = reader.read_boolean(name)
+        elif name == "ProtocolVersion":
+            raise RemoteProtocolError(
+                "Detected a connection attempt to an ASP.NET SignalR Server. This client only supports connecting to "
+                "an ASP.NET Core SignalR Server. See https://aka.ms/signalr-core-differences for details.",
+                kind="InvalidOperationException",
+            )
+        else:
+            reader.read()
+            reader.skip()
+    if "url" not in strings and "error" not in strings:
+        for required in ("connectionId", "connectionToken") if version > 0 else ("connectionId",):
+            if required not in strings:
+                raise _required(required)
+        if transports is UNSET:
+            raise _required("availableTransports")
+    return NegotiateResponse(
+        use_stateful_reconnect=use_stateful_reconnect,
+        negotiate_version=version,
+        url=strings.get("url"),
+        access_token=strings.get("accessToken"),
+        connection_id=strings.get("connectionId"),
+        connection_token=strings.get("connectionToken"),
+        available_transports=transports,
+        error=strings.get("error"),
+    )
+
+
+_STRINGS = frozenset({"url", "accessToken", "connectionId", "connectionToken", "error"})
+_OTHERS = ("negotiateVersion", "availableTransports", "useStatefulReconnect", "ProtocolVersion")
+_NAMES = [name.encode() for name in (*_STRINGS, *_OTHERS)]
+
+
+def _read_transports(reader: JsonReader) -> tuple[AvailableTransport, ...]:
+    """Read an array, of which the reference sees the objects only."""
+    reader.read_array()
+    transports: list[AvailableTransport] = []
+    while (kind := reader.read()) != "EndArray":
+        if kind == "StartObject":
+            transports.append(_read_transport(reader))
+        elif kind == "StartArray":
+            raise RemoteProtocolError("Unexpected token 'EndArray' when reading negotiation response JSON.")
+    return tuple(transports)
+
+
+def _read_transport(reader: JsonReader) -> AvailableTransport:
+    transport: str | None = None
+    formats: list[str] | None = None
+    while (name := reader.read_name()) is not None:
+        if name == "transport":
+            transport = reader.read_string(name)
+        elif name == "transferFormats":
+            reader.read_array()
+            formats = []
+            while (kind := reader.read()) != "EndArray":
+                if kind != "String":
+                    raise RemoteProtocolError(f"Unexpected token '{kind}' when reading transfer formats JSON.")
+                formats.append(reader.text())
+        else:
+            reader.read()
+            reader.skip()
+    if transport is None:
+        raise _required("transport")
+    if formats is None:
+        raise _required("transferFormats")
+    return AvailableTransport(transport, tuple(formats))
+
+
+def _required(name: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"Missing required property '{name}'.")

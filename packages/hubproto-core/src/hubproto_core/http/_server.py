@@ -21,6 +21,12 @@ from ._websocket import WebSocketTransport, accept_token
 
 __all__ = ["HttpConfig", "HttpServerConnection", "HubServer"]
 
+_NO_HTTP = b"This is no valid HTTP/1.1 request."
+_BAD_REQUESTS = {
+    431: b"The request line and the headers are too large.",
+    501: b"Only the transfer encoding 'chunked' is supported.",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpConfig:
@@ -224,7 +230,8 @@ class HttpServerConnection:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
-                self._respond(Response(error.error_status_hint, str(error).encode()), now)
+                status = error.error_status_hint
+                self._respond(Response(status, _BAD_REQUESTS.get(status, _NO_HTTP)), now)
                 self._finish()
                 return
             match event:
