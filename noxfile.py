@@ -1,6 +1,8 @@
 """Every check that a person or CI runs. `python3 dev.py` brings nox along; CONTRIBUTING.md has examples."""
 
+import argparse
 import os
+import sys
 from pathlib import Path
 
 import nox
@@ -9,7 +11,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "interop", "demo", "build"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "fuzz", "interop", "demo", "build"]
 
 # All that is installed, with pip or uv, by a session or by an isolated build, has the version that is written down.
 for variable in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"):
@@ -73,6 +75,28 @@ def coverage(session: nox.Session) -> None:
     install(session, CORE_HTTP, group="coverage")
     session.run("coverage", "run", "-m", "pytest", "tests/core", "tests/http", *session.posargs)
     session.run("coverage", "report")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Each fuzz target and each state machine, for half a minute or `-- --minutes N`; other arguments name targets."""
+    if sys.platform != "linux" or sys.version_info >= (3, 14):
+        session.skip("atheris is built for Linux and CPython up to 3.13")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", default="0.5")
+    options, rest = parser.parse_known_args(session.posargs)
+    install(session, CORE_HTTP, group="fuzz")
+    session.run("python", "-m", "fuzz.run", "--minutes", options.minutes, *rest)
+    if not rest:
+        session.run("pytest", "tests/core/test_machine.py", env={"HUBPROTO_FUZZ_MINUTES": options.minutes})
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What the core costs. Fails where hostile input costs more than in proportion to its size."""
+    install(session, CORE_HTTP)
+    session.run("python", "-m", "benchmarks.throughput")
+    session.run("python", "-m", "benchmarks.hostile")
 
 
 @nox.session

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -31,7 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz.run", description=__doc__.partition("\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"default: all of {', '.join(TARGETS)}")
     parser.add_argument("--minutes", type=float, default=0.5, help="for each target (default: 0.5)")
-    parser.add_argument("--jobs", type=int, default=1, help="targets that run at the same time (default: 1)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="targets at the same time (default: one a CPU)"
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / ".fuzz", help="where corpora and findings are kept")
     parser.add_argument("--input", type=Path, help="run the one target on this file only")
     options = parser.parse_args()
