@@ -21,8 +21,8 @@ from tests.interop.conftest import StartLab
 from tests.interop.differences import LIVE
 
 RECORDS, HANDSHAKES, SEED = 320, 80, 4
-PROTOCOLS = ["json"]
-"""The encodings that are compared; "messagepack" is not yet, for it says other words of arguments that are no array."""
+PROTOCOLS = ["json", "messagepack"]
+"""The encodings that are compared."""
 SETTINGS = {"LAB_DETAILED": "1", "LAB_MAXRECV": "0"}
 """Detailed errors tell more; with a limit the reference would stop at the first message of an unknown type."""
 PLATFORM_TEXT = re.compile(r"(?P<name>\b(?!InvalidData|Hub)\w+Exception: ).*", re.DOTALL)

@@ -432,10 +432,10 @@ def test_arguments_that_do_not_fit_are_a_failure_of_this_call_only(
     [
         ("94 01 80 c0 a3 41 64 64", NO_ARGUMENTS),
         ("95 01 80 c0 a3 41 64 64", NO_ARGUMENTS),  # announced, but missing
-        ("95 01 80 c0 a3 41 64 64 92 01", BINDING_ERROR),  # one of two missing
+        ("95 01 80 c0 a3 41 64 64 92 01", NO_ARGUMENTS),  # one of two missing
         ("95 01 80 c0 a3 41 64 64 92 01 a5 31", BINDING_ERROR),  # the second cut off
         ("95 01 80 c0 a3 41 64 64 c1", NO_ARGUMENTS),  # no value at all
-        ("95 01 80 c0 a3 41 64 64 dd ff ff ff ff", BINDING_ERROR),
+        ("95 01 80 c0 a3 41 64 64 dd ff ff ff ff", NO_ARGUMENTS),
         ("95 01 80 c0 a3 41 64 64 " + "91" * 3000 + "c0", BINDING_ERROR),
     ],
 )
@@ -533,6 +533,12 @@ def test_results_get_their_declared_type(elements: tuple[Any, ...], message: Com
 def test_results_that_do_not_fit_are_an_error_of_the_call(invocation_id: str, result: Any, reason: str) -> None:
     message = decode_declared(3, {}, invocation_id, 3, result)
     assert message == Completion(invocation_id=invocation_id, error=f"Error trying to deserialize result to {reason}")
+
+
+@pytest.mark.parametrize("record", ["94 03 80 a1 39 03", "95 03 80 a1 39 03 a5 31"])
+def test_a_missing_result_of_an_unknown_call_ends_the_connection(record: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="Attempted to read past the end of the stream"):
+        CODEC.decode(bytes.fromhex(record), Declared(), 64)
 
 
 @pytest.mark.parametrize("record", ["94 03 80 a1 33 03", "95 03 80 a1 33 03", "95 03 80 a1 33 03 a5 31"])

@@ -350,3 +350,19 @@ def test_other_extensions_beside_a_single_are_left_as_they_are() -> None:
     assert (type(single), single) == (Single, 1.5)
     assert extension == msgspec.msgpack.Ext(5, b"\xaa")
     assert moment == datetime(2024, 2, 29, 12, 34, 56, tzinfo=UTC)
+
+
+# --- members ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Place:
+    north: float = 0.0
+
+
+@pytest.mark.parametrize("key", ["c0", "01", "c4 05 4e 6f 72 74 68", "90"])
+def test_an_object_has_names_for_keys(key: str) -> None:
+    decode = MessagePackPayloads.of("pascal", None, None).decoder(Place)
+    assert decode(msgspec.Raw(bytes.fromhex("81 a5 4e 6f 72 74 68 02"))) == Place(2.0)
+    with pytest.raises(ValueError, match="Expected the name of a member"):
+        decode(msgspec.Raw(bytes.fromhex(f"81 {key} 02")))

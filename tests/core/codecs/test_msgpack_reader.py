@@ -118,9 +118,18 @@ def test_stream_ids_are_an_array_of_texts(record: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "there"), [("90", True), ("9f", True), ("dc", True), ("dd 00", True), ("80", False), ("", False)]
+    ("record", "there"),
+    [
+        ("90", True),
+        ("92 01 a1", True),
+        ("92 01", False),
+        ("dc 00 00", True),
+        ("dd 00", False),
+        ("80", False),
+        ("", False),
+    ],
 )
-def test_what_begins_like_an_array_is_seen(record: str, there: bool) -> None:
+def test_an_array_that_can_be_all_there_is_seen(record: str, there: bool) -> None:
     assert reader(record).is_at_array() == there
 
 

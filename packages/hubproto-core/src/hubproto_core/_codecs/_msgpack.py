@@ -31,7 +31,7 @@ from .._messages import (
 )
 from ._msgpack_bytes import is_deeper, mend
 from ._msgpack_payloads import MessagePackPayloads
-from ._msgpack_reader import INT32, INT64, Headers, MessagePackReader
+from ._msgpack_reader import INT32, INT64, Headers, MessagePackReader, past_the_end
 from ._naming import Rename
 
 __all__ = ["MessagePackCodec"]
@@ -322,6 +322,8 @@ class MessagePackCodec:
         try:
             shape = binder.result_shape(invocation_id)
         except HubError:
+            if raw is None:
+                raise past_the_end() from None
             return Completion(headers=headers or None, invocation_id=invocation_id, result=None)
         try:
             result = self._decode_payload(raw, shape, max_depth)

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from .._errors import RemoteProtocolError
 
-__all__ = ["INT32", "INT64", "Headers", "MessagePackReader"]
+__all__ = ["INT32", "INT64", "Headers", "MessagePackReader", "past_the_end"]
 
 INT32 = range(-(2**31), 2**31)
 INT64 = range(-(2**63), 2**63)
@@ -37,15 +37,15 @@ class MessagePackReader:
     def array(self) -> int:
         """The length of the array that is the message."""
         if not self._record:
-            raise _past_the_end()
+            raise past_the_end()
         try:
             length: int = self._unpacker.read_array_header()
         except msgpack.OutOfData as error:
-            raise _past_the_end() from error
+            raise past_the_end() from error
         except _UNREADABLE as error:
             raise _unexpected(self._record[0]) from error
         if self._left() < length:
-            raise _past_the_end()
+            raise past_the_end()
         return length
 
     def integer(self, name: str, allowed: range) -> int:
@@ -93,7 +93,7 @@ class MessagePackReader:
             try:
                 stream_id = self._unpacker.unpack()
             except _UNREADABLE as error:
-                raise _past_the_end() from error
+                raise past_the_end() from error
             if stream_id is not None and not isinstance(stream_id, str):
                 raise _unexpected(self._record[start])
             if not stream_id:
@@ -102,9 +102,10 @@ class MessagePackReader:
         return tuple(stream_ids) or None
 
     def is_at_array(self) -> bool:
-        """Whether the next element is an array, or begins like one."""
-        code = self._record[self._unpacker.tell()] if self._left() else 0
-        return 0x90 <= code <= 0x9F or code in (0xDC, 0xDD)
+        """Whether the next element is an array that can be all there."""
+        ahead = self._record[self._unpacker.tell() :]
+        ahead_reader = MessagePackReader(ahead)
+        return ahead_reader._length(ahead_reader._unpacker.read_array_header, 1, 0) is not None
 
     def value(self) -> Raw | None:
         """The next value, unread; None if there is none."""
@@ -136,7 +137,7 @@ class MessagePackReader:
         return left
 
 
-def _past_the_end() -> RemoteProtocolError:
+def past_the_end() -> RemoteProtocolError:
     return RemoteProtocolError("Attempted to read past the end of the stream.", kind="EndOfStreamException")
 
 

@@ -360,7 +360,9 @@ class _Place:
     ) -> dict[Any, Any]:
         prepared = {}
         for name, member in value.items():
-            known = members.get(format_.compared(name)) if isinstance(name, str) else None
+            if not isinstance(name, str):
+                raise ValueError(f"Expected the name of a member, got `{name!r:.20}`")
+            known = members.get(format_.compared(name))
             if known is not None:
                 prepared[known[0]] = member if known[1] is None else known[1].prepare(format_, member)
             elif self.forbids:
