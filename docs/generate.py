@@ -60,6 +60,22 @@ def violation_table(rows: Iterable[violations.Violation]) -> str:
     )
 
 
+def packed_violation_table(rows: Iterable[violations.PackedViolation]) -> str:
+    """List what a client may do wrong in MessagePack."""
+    return _table(
+        ("what", "for example", "outcome", "text"),
+        (
+            (
+                row.title,
+                _code(row.record),
+                row.outcome.value,
+                _code(f"{row.kind}: {row.text}" if row.kind and row.outcome is violations.CLOSES else row.text),
+            )
+            for row in rows
+        ),
+    )
+
+
 def misuse_table(rows: Iterable[violations.Misuse]) -> str:
     """List what the user may do wrong."""
     return _table(("what", "text"), ((row.title, _code(row.text)) for row in rows))
@@ -88,6 +104,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "their calls": lambda: diagram(_states.THEIR_CALL),
     "their uploads": lambda: diagram(_states.THEIR_UPLOAD),
     "clients": lambda: violation_table(violations.BY_CLIENTS),
+    "clients in MessagePack": lambda: packed_violation_table(violations.IN_MESSAGEPACK),
     "servers": lambda: violation_table(violations.BY_SERVERS),
     "users": lambda: misuse_table(violations.MISUSES),
 }

@@ -21,10 +21,14 @@ from hubproto_core import (
     HubConnection,
     HubError,
     IncomingStream,
+    Invocation,
     JsonCodec,
     LocalProtocolError,
+    MessagePackCodec,
     Role,
     Shape,
+    StreamInvocation,
+    StreamItem,
     TransportError,
     WouldBlock,
 )
@@ -397,6 +401,57 @@ BY_SERVERS = [
     does("nothing for `silence_timeout`", falls_silent, outcome=CLOSES, text="Server timeout (30000.00ms) elapsed without receiving a message from the server."),
 ]  # fmt: skip
 
+
+@dataclass(frozen=True, kw_only=True)
+class PackedViolation:
+    """One row of what a client may do wrong in MessagePack where JSON knows no such thing, or other words for it.
+
+    `record` is in hexadecimal digits, with the length before it.
+    """
+
+    title: str
+    record: str
+    outcome: Outcome
+    kind: str = ""
+    text: str = ""
+    stage: Stage = Stage.OPEN
+
+
+def packed(
+    title: str, record: str, outcome: Outcome, text: str = "", kind: str = "InvalidDataException"
+) -> PackedViolation:
+    return PackedViolation(title=title, record=record, outcome=outcome, text=text, kind=kind)
+
+
+BINDING = "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked."
+
+IN_MESSAGEPACK = [
+    packed("a length of more than five bytes", "ff ff ff ff ff 01", CLOSES, "Messages over 2GB in size are not supported.", "FormatException"),
+    packed("a length above `max_message_size`", "d1 0f", CLOSES, "The maximum message size of 2000B was exceeded. The message size can be configured in AddHubOptions."),
+    packed("an empty record", "00", CLOSES, "Attempted to read past the end of the stream.", "EndOfStreamException"),
+    packed("a record that is no array", "02 a1 31", CLOSES, "Unexpected msgpack code 161 (fixstr) encountered.", "MessagePackSerializationException"),
+    packed("a record with less than it announces", "02 95 01", CLOSES, "Attempted to read past the end of the stream.", "EndOfStreamException"),
+    packed("a type that is no integer", "03 91 a1 36", CLOSES, "Reading 'messageType' as Int32 failed."),
+    packed("headers that are nil", "05 93 05 c0 a1 39", CLOSES, "Reading map length for 'headers' failed."),
+    packed("a header without text", "08 93 05 81 a1 61 a0 a1 39", CLOSES, "Null or empty value in header."),
+    packed("a header whose name is no text", "08 93 05 81 05 a1 62 a1 39", CLOSES, "Reading 'headers[0].Key' as String failed."),
+    packed("an id that is no text", "04 93 05 80 09", CLOSES, "Reading 'invocationId' as String failed."),
+    packed("a streaming call without id", "08 96 04 80 c0 a1 78 90 90", CLOSES, "Null or empty invocation ID for StreamInvocation message."),
+    packed("a call without target", "07 96 01 80 c0 a0 90 90", CLOSES, "Null or empty target for Invocation message."),
+    packed("stream ids that are no array", "0a 96 01 80 c0 a3 53 75 6d 90 c0", CLOSES, "Reading array length for 'streamIds' failed."),
+    packed("a completion of an unknown kind", "06 94 03 80 a1 32 07", CLOSES, "Invalid invocation result kind."),
+    packed("an allowReconnect that is no boolean", "04 93 07 c0 c0", CLOSES, "Reading 'allowReconnect' as Boolean failed."),
+    packed("a sequence id that is no integer", "03 92 08 c0", CLOSES, "Reading 'sequenceId' as Int64 failed."),
+    packed("an unknown type of message", "03 92 63 c0", IGNORED),
+    packed("more elements than the message has", "05 93 06 c0 c1 c1", IGNORED),
+    packed("an item of a stream that is not open", "06 94 02 80 a1 37 01", IGNORED),
+    packed("arguments that are no array", "0a 96 01 80 a1 39 a3 41 64 64 c0", CALL_FAILS, "Failed to invoke 'Add' due to an error on the server. InvalidDataException: Reading array length for 'arguments' failed."),
+    packed("too few arguments", "0b 96 01 80 a1 39 a3 41 64 64 91 01", CALL_FAILS, "Failed to invoke 'Add' due to an error on the server. InvalidDataException: Invocation provides 1 argument(s) but target expects 2."),
+    packed("an argument of a wrong type", "0d 96 01 80 a1 39 a3 41 64 64 92 01 a1 78", CALL_FAILS, f"Failed to invoke 'Add' due to an error on the server. InvalidDataException: {BINDING}"),
+    packed("arguments nested deeper than `max_depth`", "12 95 01 80 a1 39 a3 53 75 6d 91 91 91 91 91 91 91 91 01", CALL_FAILS, f"Failed to invoke 'Sum' due to an error on the server. InvalidDataException: {BINDING}"),
+    packed("an item of a wrong type", "07 94 02 80 a1 75 a1 78", STREAM_FAILS, "Failed to bind Stream message. InvalidDataException: Deserializing object of the `int` type for 'item' failed. Expected `int`, got `str`"),
+]  # fmt: skip
+
 Command = Callable[[HubConnection], object]
 
 
@@ -472,7 +527,7 @@ HUB = make_hub()
 CLOSED = "Connection closed with an error."
 
 
-def title_of(row: Violation | Misuse) -> str:
+def title_of(row: Violation | PackedViolation | Misuse) -> str:
     return f"{row.stage.value}: {row.title}"
 
 
@@ -525,6 +580,30 @@ def test_what_a_client_does_wrong(row: Violation) -> None:
     if row.outcome is STREAM_FAILS:
         assert failure(uploaded) == row.text
     client.say(item(7, "v"))
+    assert other.receive_nowait() == 7
+
+
+@pytest.mark.parametrize("row", IN_MESSAGEPACK, ids=title_of)
+def test_what_a_client_does_wrong_in_messagepack(row: PackedViolation) -> None:
+    """It has a stream and an upload of two streams open, as above."""
+    codec = MessagePackCodec()
+    client = HubPeer(HUB, handshake=False)
+    client.say_bytes(HANDSHAKE.replace(b"json", b"messagepack"))
+    client.say_bytes(codec.encode(StreamInvocation(invocation_id="2", target="Count", arguments=[1])))
+    client.say_bytes(codec.encode(Invocation(invocation_id="3", target="Upload", arguments=[], stream_ids=["u", "v"])))
+    assert client.hear() == []
+
+    client.say_bytes(bytes.fromhex(row.record))
+    heard = client.hear()
+
+    if row.outcome is CLOSES:
+        assert (str(client.session.error), heard) == (row.text, [[7, f"{CLOSED} {row.kind}: {row.text}", True]])
+        return
+    assert heard == ([[3, {}, "9", 1, row.text]] if row.outcome is CALL_FAILS else [])
+    uploaded, other = client.shell.find("Upload").incoming
+    if row.outcome is STREAM_FAILS:
+        assert failure(uploaded) == row.text
+    client.say_bytes(codec.encode(StreamItem(invocation_id="v", item=7)))
     assert other.receive_nowait() == 7
 
 

@@ -20,7 +20,7 @@ from hubproto_core import (
     StartCall,
     Wake,
 )
-from tests.kit.wire import HANDSHAKE, HANDSHAKE_2, pack, unpack
+from tests.kit.wire import HANDSHAKE, HANDSHAKE_2, pack, unpack, unpack_binary
 
 WAITS: Final = object()
 """What a plain function returns for something to be awaited."""
@@ -128,12 +128,17 @@ class Peer:
 
     def hear(self, now: float = 0.0) -> list[Any]:
         """Take all that the session has to say."""
+        data = self.take(now)
+        return unpack_binary(data) if self.session.transfer_format == "binary" else unpack(data)
+
+    def take(self, now: float = 0.0) -> bytes:
+        """Take all that the session has to say, as bytes."""
         data = b""
         self.shell.run()
         while True:
             piece = self.session.data_to_send(now=now)
             if not self.shell.run() and not piece:
-                return unpack(data)
+                return data
             data += piece
 
     def ask(self, *messages: dict[str, Any]) -> list[Any]:
@@ -162,7 +167,7 @@ class HubPeer(Peer):
         shell = shell or Shell()
         session = HubSession(
             hub,
-            [JsonCodec()],
+            hub.codecs,
             connection_id=name,
             registry=registry,
             config=config,

@@ -6,6 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
+from hubproto_core._framing import RecordBuffer
+
 RS = b"\x1e"
 HANDSHAKE = b'{"protocol":"json","version":1}' + RS
 HANDSHAKE_2 = b'{"protocol":"json","version":2}' + RS
@@ -21,6 +25,17 @@ def unpack(data: bytes) -> list[Any]:
     *records, rest = data.split(RS)
     assert rest == b"", f"half a record was sent: {rest!r}"
     return [json.loads(record) for record in records]
+
+
+def unpack_binary(data: bytes) -> list[Any]:
+    """The values of whole MessagePack records behind the handshake's response."""
+    buffer = RecordBuffer()
+    buffer.append(data.removeprefix(b"{}" + RS))
+    values = []
+    while (record := buffer.take_binary(None)) is not None:
+        values.append(msgspec.msgpack.decode(record))
+    assert len(buffer) == 0, f"half a record was sent: {data!r}"
+    return values
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:
