@@ -61,6 +61,14 @@ def test_the_uploads_of_a_call_end_with_it() -> None:
     assert calls.incoming_streams == {}
 
 
+def test_an_upload_that_has_ended_does_not_come_back_when_its_call_ends() -> None:
+    calls = CallTable()
+    calls.open_incoming("1", CALL, ["a", "b"])
+    del calls.incoming_streams["a"]
+    calls.close_incoming("1", CALL)
+    assert calls.incoming_streams == {}
+
+
 def test_the_uploads_of_all_calls_of_one_id_end_with_the_last_one() -> None:
     calls = CallTable()
     calls.open_incoming("1", CALL, ["a"])

@@ -10,11 +10,13 @@ import pytest
 
 from hubproto_core import (
     Call,
+    ClientSession,
     EndOfStream,
     Handlers,
     HubConfig,
     HubError,
     IncomingStream,
+    JsonCodec,
     LocalProtocolError,
     OutgoingCall,
     RunningCall,
@@ -23,7 +25,8 @@ from hubproto_core import (
     Upload,
     WouldBlock,
 )
-from tests.kit.shell import WAITS, ServerPeer
+from tests.kit.shell import WAITS, ServerPeer, Shell
+from tests.kit.wire import HANDSHAKE
 
 
 @dataclass
@@ -718,6 +721,11 @@ def sequence(number: int) -> dict[str, Any]:
 
 def ack(number: int) -> dict[str, Any]:
     return {"type": 8, "sequenceId": number}
+
+
+def test_a_client_asks_for_version_1_unless_it_is_to_be_resumable() -> None:
+    session = ClientSession(JsonCodec(), Handlers(), config=HubConfig(), effects=Shell().effects, now=0.0)
+    assert session.data_to_send(now=0.0) == HANDSHAKE
 
 
 def test_calls_streams_and_uploads_go_on_across_a_cut() -> None:

@@ -1280,6 +1280,17 @@ def test_a_new_socket_may_take_over_from_a_living_one() -> None:
     assert targets(feed(conn, pack(sequence(2)) + calls(2, 3))) == [3]
 
 
+def test_what_the_living_socket_had_not_taken_is_said_to_the_new_one_behind_the_sequence() -> None:
+    conn = stateful(Role.SERVER, keep_alive_interval=1.0)
+    say(conn, 1)
+    conn.handle_timeout(now=1.0)
+    conn.resume()
+    size = conn.unsent
+    data = conn.data_to_send(now=1.0)
+    assert unpack(data) == [sequence(1), call(1)]
+    assert len(data) == size
+
+
 @BOTH
 def test_whole_messages_of_the_old_transport_come_first_and_half_ones_not_at_all(role: Role) -> None:
     conn = stateful(role)
@@ -1306,6 +1317,10 @@ def test_any_number_of_resumptions_leaves_nothing_behind() -> None:
     assert len(conn._later) == 1
     assert targets(events(conn)) == [1]
     conn.resume()
+    assert conn._later == []
+    conn.receive_data(calls(2), now=0.0)
+    conn.resume()
+    conn.close()
     assert conn._later == []
 
 
@@ -1395,21 +1410,21 @@ def test_acks_leave_at_whole_intervals_since_the_handshake_but_only_when_somethi
         stateful=True,
         now=0.0,
     )
-    feed(conn, HANDSHAKE_2 if role is Role.SERVER else b"{}\x1e", now=10.0)
-    conn.data_to_send(now=10.0)
-    assert conn.next_timeout() not in (None, 12.0)
+    feed(conn, HANDSHAKE_2 if role is Role.SERVER else b"{}\x1e", now=10.5)
+    conn.data_to_send(now=10.5)
+    assert conn.next_timeout() not in (None, 12.5)
     feed(conn, calls(1), now=13.0)
-    assert conn.next_timeout() == 14.0
-    feed(conn, calls(2), now=13.5)
-    conn.handle_timeout(now=13.9)
-    assert conn.data_to_send(now=13.9) == b""
-    conn.handle_timeout(now=14.0)
-    assert sent(conn, 14.0) == [ack(2)]
-    assert conn.next_timeout() != 16.0
-    feed(conn, pack({"type": 6}, {"type": 77}, sequence(3), ack(0)), now=14.5)
-    assert conn.next_timeout() != 16.0
-    feed(conn, calls(3), now=16.0)
-    assert conn.next_timeout() == 18.0
+    assert conn.next_timeout() == 14.5
+    feed(conn, calls(2), now=14.0)
+    conn.handle_timeout(now=14.4)
+    assert conn.data_to_send(now=14.4) == b""
+    conn.handle_timeout(now=14.5)
+    assert sent(conn, 14.5) == [ack(2)]
+    assert conn.next_timeout() != 16.5
+    feed(conn, pack({"type": 6}, {"type": 77}, sequence(3), ack(0)), now=15.0)
+    assert conn.next_timeout() != 16.5
+    feed(conn, calls(3), now=16.5)
+    assert conn.next_timeout() == 18.5
 
 
 def test_no_ack_while_lost_and_the_last_one_again_after_the_resumption() -> None:

@@ -15,6 +15,7 @@ from hubproto_core import (
     HubConfig,
     HubError,
     HubSession,
+    JsonCodec,
     LocalProtocolError,
     Registry,
     RemoteProtocolError,
@@ -22,7 +23,7 @@ from hubproto_core import (
     WouldBlock,
 )
 from tests.kit.shell import WAITS, HubPeer, Shell
-from tests.kit.wire import HANDSHAKE
+from tests.kit.wire import HANDSHAKE, HANDSHAKE_2
 
 
 class QuotaError(HubError):
@@ -994,6 +995,15 @@ def sequence(number: int) -> dict[str, Any]:
 
 def ack(number: int) -> dict[str, Any]:
     return {"type": 8, "sequenceId": number}
+
+
+def test_a_transport_can_be_replaced_only_if_that_was_offered() -> None:
+    shell = Shell()
+    session = HubSession(HUB, [JsonCodec()], connection_id="c1", effects=shell.effects, now=0.0)
+    session.receive_data(HANDSHAKE_2, now=0.0)
+    assert not session.stateful
+    session.receive_eof(CUT, now=0.0)
+    assert session.error is CUT
 
 
 def test_nothing_fails_while_the_transport_is_lost() -> None:

@@ -127,7 +127,7 @@ class HubConnection:
         self._wants_replay = stateful
         self._replay: Replay | None = None  # only with stateful reconnect
         self._started = now  # when the handshake was done
-        self._lost_by: HubProtoError | None = None
+        self._lost_by: HubProtoError | None = None  # the last time
         self._timers.arm(Timer.HANDSHAKE, now + self._config.handshake_timeout)
         if role is Role.CLIENT:
             self._append(_handshake.request(self._codec.name, 2 if stateful else 1))
@@ -389,7 +389,6 @@ class HubConnection:
             )
         self._go(Cause.REPLACED)
         self._timers.disarm(Timer.RESUME)
-        self._lost_by = None
         self._output.clear()
         self._output_size = 0
         if len(self._newest_buffer()):
