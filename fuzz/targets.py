@@ -14,7 +14,7 @@ from fuzz.endpoint import endpoint
 from fuzz.scripts import BINARY, LIMITS, Script, same, tell
 from hubproto_core import _handshake
 from hubproto_core._codecs._json import _decode_in_order
-from hubproto_core._codecs._msgpack import _Reader
+from hubproto_core._codecs._msgpack_reader import MessagePackReader
 from hubproto_core._framing import RecordBuffer
 
 JSON = hp.JsonCodec()
@@ -78,7 +78,7 @@ def message_pack_body(data: bytes) -> None:
         message = MESSAGE_PACK.decode(data, BINDER, 64)
     except hp.RemoteProtocolError:
         return
-    slow = MESSAGE_PACK._read(_Reader(data), BINDER, 64)
+    slow = MESSAGE_PACK._read(MessagePackReader(data), BINDER, 64)
     assert same(message, slow), f"{message} quickly, {slow} slowly"
     survives(MESSAGE_PACK, message)
 

@@ -17,7 +17,7 @@ FORBIDDEN = (
 )
 """A name here stands for all that is inside it, too."""
 
-HOMES = {"h11": "http/", "wsproto": "http/", "msgpack": "_codecs/_msgpack.py"}
+HOMES = {"h11": "http/", "wsproto": "http/", "msgpack": "_codecs/_msgpack"}
 """The only folder or module of the core that may import these."""
 
 

@@ -36,12 +36,7 @@ from hubproto_core._handshake import parse_request
 from tests.interop import _peers
 
 CODECS: dict[str, Codec] = {codec.name: codec for codec in (JsonCodec(), MessagePackCodec())}
-NOT_YET: dict[str, str] = {
-    "mp-StreamItemWithNoHeadersAndFloatItem": "a float32 of no declared type is received as a Single",
-    "mp-CompletionWithNoHeadersAndFloatResult": "a float32 of no declared type is received as a Single",
-    "mp-InvocationArgumentArrayMissing": "the text for arguments that are no array",
-    "mp-StreamInvocationArgumentArrayMissing": "the text for arguments that are no array",
-}
+NOT_YET: dict[str, str] = {}
 """Protocols, or single vectors by their ids, that wait for what the project does not have yet."""
 
 MAX_DEPTH = 64

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from hubproto_core._codecs._json_text import dotnet_text, is_plain
+from hubproto_core._codecs._json_text import dotnet_text, is_plain, repaired
 
 
 def as_dotnet(value: object) -> str:
@@ -46,6 +46,12 @@ def test_brackets_in_strings_are_no_depth() -> None:
     assert is_plain(b'["[[[[[[\\"{{{{"]', 5)
 
 
+def test_a_string_without_end_is_gone_through_once() -> None:
+    assert is_plain(b"[]" * 70 + b'"' + b'\\"' * 500_000, 64)
+    assert is_plain(b"[]" * 70 + b'"[[' + b"\\", 1)
+    assert not is_plain(b"[]" * 70 + b'"[["[[', 1)
+
+
 @pytest.mark.parametrize("text", [b'"\xff"', b'{"a":"\xc3"}'])
 def test_plain_text_is_utf8(text: bytes) -> None:
     assert not is_plain(text, 64)
@@ -63,3 +69,18 @@ def test_plain_text_is_utf8(text: bytes) -> None:
 )
 def test_names_are_plain_without_escapes(text: bytes, plain: bool) -> None:
     assert is_plain(text, 64) == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        (b'"a\xffb\xc3"', '"a\ufffdb\ufffd"'),
+        (b'"\\ud800"', '"\ufffd"'),
+        (b'"\\uDFFF\\ud800\\u0061"', '"\ufffd\ufffd\\u0061"'),
+        (b'"\\ud83d\\ude00\\\\ud800\\""', '"\\ud83d\\ude00\\\\ud800\\""'),
+        ('["\u00e9",1]'.encode(), '["\u00e9",1]'),
+    ],
+)
+def test_what_is_no_text_is_repaired(text: bytes, whole: str) -> None:
+    assert repaired(text).decode() == whole
+    msgspec.json.decode(repaired(text))

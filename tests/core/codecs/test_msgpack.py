@@ -36,10 +36,11 @@ from hubproto_core import (
     StreamItem,
 )
 from hubproto_core._binding import AnyBinder
-from hubproto_core._codecs._msgpack import _Reader
+from hubproto_core._codecs._msgpack_reader import MessagePackReader
 from hubproto_core._framing import RecordBuffer
 
 CODEC = MessagePackCodec()
+NO_ARGUMENTS = "Reading array length for 'arguments' failed."
 BINDING_ERROR = (
     "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
     "being invoked."
@@ -104,7 +105,7 @@ def decode_declared(*elements: Any) -> HubMessage | None:
 
 
 def read_slowly(record: bytes) -> HubMessage | None:
-    return CODEC._read(_Reader(record), AnyBinder(), 64)
+    return CODEC._read(MessagePackReader(record), AnyBinder(), 64)
 
 
 def refusal(record: str | bytes) -> RemoteProtocolError:
@@ -406,9 +407,9 @@ def test_arguments_get_their_declared_types() -> None:
         ("Add", ["one"], "Invocation provides 1 argument(s) but target expects 2."),
         ("Nothing", [None], "Invocation provides 1 argument(s) but target expects 0."),
         ("Add", [1, "two"], BINDING_ERROR),
-        ("Add", {}, BINDING_ERROR),
-        ("Add", None, BINDING_ERROR),
-        ("Add", 5, BINDING_ERROR),
+        ("Add", {}, NO_ARGUMENTS),
+        ("Add", None, NO_ARGUMENTS),
+        ("Add", 5, NO_ARGUMENTS),
         ("Log", ["a", 1], BINDING_ERROR),
         ("Move", [{"x": 1}, "a"], BINDING_ERROR),
         ("Wait", ["soon"], BINDING_ERROR),
@@ -427,22 +428,22 @@ def test_arguments_that_do_not_fit_are_a_failure_of_this_call_only(
 
 
 @pytest.mark.parametrize(
-    "record",
+    ("record", "reason"),
     [
-        "94 01 80 c0 a3 41 64 64",  # no arguments
-        "95 01 80 c0 a3 41 64 64",  # announced, but missing
-        "95 01 80 c0 a3 41 64 64 92 01",  # one of two missing
-        "95 01 80 c0 a3 41 64 64 92 01 a5 31",  # the second cut off
-        "95 01 80 c0 a3 41 64 64 c1",  # no value at all
-        "95 01 80 c0 a3 41 64 64 dd ff ff ff ff",
-        "95 01 80 c0 a3 41 64 64 " + "91" * 3000 + "c0",
+        ("94 01 80 c0 a3 41 64 64", NO_ARGUMENTS),
+        ("95 01 80 c0 a3 41 64 64", NO_ARGUMENTS),  # announced, but missing
+        ("95 01 80 c0 a3 41 64 64 92 01", BINDING_ERROR),  # one of two missing
+        ("95 01 80 c0 a3 41 64 64 92 01 a5 31", BINDING_ERROR),  # the second cut off
+        ("95 01 80 c0 a3 41 64 64 c1", NO_ARGUMENTS),  # no value at all
+        ("95 01 80 c0 a3 41 64 64 dd ff ff ff ff", BINDING_ERROR),
+        ("95 01 80 c0 a3 41 64 64 " + "91" * 3000 + "c0", BINDING_ERROR),
     ],
 )
-def test_arguments_that_cannot_be_read_are_a_failure_of_this_call_only(record: str) -> None:
+def test_arguments_that_cannot_be_read_are_a_failure_of_this_call_only(record: str, reason: str) -> None:
     failure = CODEC.decode(bytes.fromhex(record), Declared(), 64)
     assert isinstance(failure, InvocationBindingFailure)
     assert failure.target == "Add"
-    assert str(failure.error) == BINDING_ERROR
+    assert str(failure.error) == reason
 
 
 def test_unknown_targets_are_a_failure_of_this_call_only() -> None:
@@ -581,52 +582,6 @@ def test_values_may_be_nested_so_many_levels_deep(max_depth: int, too_many: int)
     result = decode(b"\x95\x03\x80\xa11\x03" + nested(levels), max_depth)
     assert isinstance(result, Completion)
     assert (result.error is None) == accepted
-
-
-WIDE: list[Any] = [
-    None,
-    True,
-    1,
-    -1,
-    -200,
-    200,
-    70_000,
-    -70_000,
-    2**33,
-    -(2**33),
-    1.5,
-    "text",
-    "long text " * 5,
-    "long text " * 50,
-    "long text " * 7000,
-    b"\x91" * 20,
-    b"\x91" * 300,
-    b"\x91" * 70_000,
-    {"a": 1, "b": 2},
-    [],
-    list(range(20)),
-    list(range(70_000)),
-    {i: i for i in range(20)},
-    {i: -i for i in range(70_000)},
-    datetime(2024, 2, 29, tzinfo=UTC),
-    datetime(2024, 2, 29, microsecond=5, tzinfo=UTC),
-    datetime(1900, 2, 28, tzinfo=UTC),
-    *(msgspec.msgpack.Ext(5, b"\x91" * length) for length in (1, 2, 4, 8, 16, 3, 300, 70_000)),
-]
-
-
-@pytest.mark.parametrize("position", range(len(WIDE)))
-def test_values_beside_each_other_are_not_nested(position: int) -> None:
-    value = WIDE[position]
-    record = packed([2, {}, "s", [[[], [value], b"\x91" * 9], value, *[[0]] * 9]])
-    assert isinstance(decode(record, 5), StreamItem)
-    too_deep = packed([2, {}, "s", [value, [[value, [[value]]]]]])
-    assert isinstance(decode(too_deep, 5), StreamBindingFailure)
-
-
-def test_depth_is_looked_at_in_linear_time() -> None:
-    record = b"\x94\x02\x80\xa1s" + b"\xdd\x00\x01\x00\x00" + b"\x90" * 65536
-    assert decode(record) == StreamItem(invocation_id="s", item=[[]] * 65536)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -303,3 +303,50 @@ def test_all_of_dotnet_s_types_together() -> None:
     data = "de 00 10 " + " ".join(f"{0xA0 + len(name):02x} {name.encode().hex(' ')} {data}" for name, data in members)
     assert written(zoo, pascal) == data
     assert read(Zoo, data, pascal) == zoo
+
+
+# --- floats of no declared type --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("type_", "payload"),
+    [
+        (Any, "ca 3f c0 00 00"),
+        (tuple[Any, ...], "92 ca 3f c0 00 00 cb 3f f8 00 00 00 00 00 00"),
+        (tuple[str, Any], "92 a2 ca 80 ca 3f c0 00 00"),
+        (list[Any], "91 91 ca 3f c0 00 00"),
+        (list[dict[str, Any]], "91 81 a1 61 ca 3f c0 00 00"),
+        (dict[Any, Any], "81 01 ca 3f c0 00 00"),
+        (tuple[int, list[Any]], "92 05 91 ca 3f c0 00 00"),
+    ],
+    ids=str,
+)
+def test_singles_of_no_declared_type_are_sent_on_as_they_came(type_: Any, payload: str) -> None:
+    payloads = MessagePackPayloads.of(None, None, None)
+    value = payloads.decoder(type_)(msgspec.Raw(bytes.fromhex(payload)))
+    assert msgspec.msgpack.encode(payloads.write(value)) == bytes.fromhex(payload)
+
+
+@pytest.mark.parametrize(
+    ("type_", "payload", "value"),
+    [
+        (float, "ca 3f c0 00 00", 1.5),
+        (list[float], "91 ca 3f c0 00 00", [1.5]),
+        (tuple[float, Any], "92 ca 3f c0 00 00 ca 3f c0 00 00", (1.5, 1.5)),
+        (tuple[int, str], "92 01 a2 c3 8a", (1, "\u00ca")),
+        (tuple[()], "90", ()),
+    ],
+    ids=str,
+)
+def test_declared_floats_are_floats(type_: Any, payload: str, value: Any) -> None:
+    read = MessagePackPayloads.of(None, None, None).decoder(type_)(msgspec.Raw(bytes.fromhex(payload)))
+    assert read == value
+    assert not any(isinstance(element, Single) for element in (read if isinstance(read, tuple | list) else [read]))
+
+
+def test_other_extensions_beside_a_single_are_left_as_they_are() -> None:
+    payload = bytes.fromhex("93 ca 3f c0 00 00 d4 05 aa d6 ff 65 e0 79 f0")
+    single, extension, moment = MessagePackPayloads.of(None, None, None).decoder(Any)(msgspec.Raw(payload))
+    assert (type(single), single) == (Single, 1.5)
+    assert extension == msgspec.msgpack.Ext(5, b"\xaa")
+    assert moment == datetime(2024, 2, 29, 12, 34, 56, tzinfo=UTC)

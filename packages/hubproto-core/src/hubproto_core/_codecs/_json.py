@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -27,7 +27,7 @@ from .._messages import (
 )
 from ._json_payloads import JsonPayloads
 from ._json_reader import JsonReader, MalformedJson
-from ._json_text import dotnet_text, is_plain
+from ._json_text import dotnet_text, is_plain, repaired
 from ._naming import Rename
 
 __all__ = ["JsonCodec"]
@@ -318,7 +318,17 @@ def _decode_payload(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
     decoder = shape.decoders.get(payloads)
     if decoder is None:
         decoder = shape.decoders[payloads] = payloads.decoder(shape.type)
-    return decoder(raw)
+    try:
+        return decoder(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if not _takes_anything(shape.type):
+            raise
+    return decoder(repaired(bytes(raw)))
+
+
+def _takes_anything(type: Any) -> bool:  # noqa: A002 - it is one
+    """Whether this, or all that is in it, is of no declared type: such values are not refused for their text."""
+    return type is Any or (get_origin(type) is tuple and all(one is Any or one is ... for one in get_args(type)))
 
 
 def _decode_arguments(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
@@ -330,9 +340,10 @@ def _decode_arguments(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
         except (msgspec.DecodeError, RecursionError):  # half a surrogate pair: JSON for the reference, no text
             raise RemoteProtocolError(_BINDING_ERROR) from error
         types = shape.type.__args__ if shape.length is not None else ()
+        values: list[Any] = []
         for element, expected in zip(elements, types, strict=False):
             try:
-                _decode_payload(element, Shape.of(expected), payloads)
+                values.append(_decode_payload(element, Shape.of(expected), payloads))
             except Exception:
                 break  # a wrong type is reported before a wrong count
         else:
@@ -340,6 +351,8 @@ def _decode_arguments(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
                 raise RemoteProtocolError(
                     f"Invocation provides {len(elements)} argument(s) but target expects {shape.length}."
                 ) from error
+            if values:  # those of no declared type have been repaired
+                return tuple(values)
         raise RemoteProtocolError(_BINDING_ERROR) from error
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["dotnet_text", "is_plain"]
+__all__ = ["dotnet_text", "is_plain", "repaired"]
 
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# A string that does not end is one token too: tried again at each quote in it, it would take quadratic time.
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NAME = re.compile(rb'[{,]\s*"[^"]*\\u')
 
 
@@ -28,6 +29,17 @@ def is_plain(record: bytes, max_depth: int) -> bool:
             elif bracket[0] in b"]}":
                 depth -= 1
     return not (b"\\u" in record and _ESCAPED_NAME.search(record))
+
+
+_HALF_PAIR = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def repaired(data: bytes) -> bytes:
+    """Put U+FFFD where a text is no UTF-8 or has half of a surrogate pair, as the reference does in its own values."""
+    text = data.decode("utf-8", "replace")
+    return _HALF_PAIR.sub(lambda found: "\ufffd" if found[1] else found[0], text).encode()
 
 
 # What the relaxed escaper of .NET escapes: control, private-use and separator characters, the byte order mark, and all

@@ -1,7 +1,7 @@
 """The MessagePack hub protocol (SPEC 2.3): read as the reference reads it, element by element, written as it writes it.
 
-What is in order is decoded by msgspec in one call. Anything else goes to `_Reader`, which reads a record as far as the
-reference does: it stops at the first mistake with the reference's words, and does not look at what is not needed.
+What is in order is decoded by msgspec in one call. Anything else goes to `MessagePackReader`, which reads a record as
+far as the reference does: it stops at the first mistake, and does not look at what is not needed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-import msgpack  # type: ignore[import-untyped]
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -30,21 +29,19 @@ from .._messages import (
     StreamInvocation,
     StreamItem,
 )
+from ._msgpack_bytes import is_deeper, mend
 from ._msgpack_payloads import MessagePackPayloads
+from ._msgpack_reader import INT32, INT64, Headers, MessagePackReader
 from ._naming import Rename
 
 __all__ = ["MessagePackCodec"]
 
-_INT32 = range(-(2**31), 2**31)
-_INT64 = range(-(2**63), 2**63)
 _ERROR, _VOID, _VALUE = 1, 2, 3  # the kinds of completions
+_NO_ARGUMENTS = "Reading array length for 'arguments' failed."
 _BINDING_ERROR = (
     "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
     "being invoked."
 )
-_UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException)  # what Unpacker raises
-
-Headers = dict[str, str]
 
 
 class _Call(Struct, array_like=True, gc=False):
@@ -85,7 +82,7 @@ class _Close(Struct, array_like=True, gc=False):
 
 class _Numbered(Struct, array_like=True, gc=False):
     type: int
-    sequence_id: Annotated[int, Meta(le=_INT64.stop - 1)]
+    sequence_id: Annotated[int, Meta(le=INT64.stop - 1)]
 
 
 _QUICK: dict[int, Callable[[bytes], Any]] = {
@@ -149,7 +146,7 @@ class MessagePackCodec:
                     message = None
                 if message is not None:
                     return message
-        return self._read(_Reader(record), binder, max_depth)
+        return self._read(MessagePackReader(record), binder, max_depth)
 
     def encode(self, message: HubMessage) -> bytes:
         """Encode one message with its length before it, elements in the order of SPEC 2.3.1."""
@@ -239,17 +236,17 @@ class MessagePackCodec:
             return None
         return self._result(headers, fields.invocation_id, fields.value, binder, max_depth)
 
-    def _read(self, reader: _Reader, binder: Binder, max_depth: int) -> HubMessage | None:
+    def _read(self, reader: MessagePackReader, binder: Binder, max_depth: int) -> HubMessage | None:
         """Read a record as the reference does; raise `RemoteProtocolError` at its first mistake."""
         length = reader.array()
-        kind = reader.integer("messageType", _INT32)
+        kind = reader.integer("messageType", INT32)
         if kind == 6:
             return _PING
         if kind == 7:
             error = reader.text("error")
             return Close(error=error, allow_reconnect=length > 2 and reader.boolean("allowReconnect"))
         if kind in (8, 9):
-            return _numbered(kind, reader.integer("sequenceId", _INT64))
+            return _numbered(kind, reader.integer("sequenceId", INT64))
         if kind not in _NAMES:
             return None
         headers = reader.headers(behind=length - 2)
@@ -266,7 +263,10 @@ class MessagePackCodec:
         target = reader.text("target")
         if not target:
             raise RemoteProtocolError(f"Null or empty target for {_NAMES[kind]} message.")
+        there = reader.is_at_array()
         arguments, failure = self._bind(target, reader.value(), binder, max_depth)
+        if isinstance(failure, RemoteProtocolError) and not there:
+            failure = RemoteProtocolError(_NO_ARGUMENTS)
         if failure is not None:
             return _bad_call(invocation_id, target, failure)
         return _call(
@@ -279,9 +279,9 @@ class MessagePackCodec:
         )
 
     def _read_completion(
-        self, reader: _Reader, headers: Headers, invocation_id: str, binder: Binder, max_depth: int
+        self, reader: MessagePackReader, headers: Headers, invocation_id: str, binder: Binder, max_depth: int
     ) -> Completion:
-        kind = reader.integer("resultKind", _INT32)
+        kind = reader.integer("resultKind", INT32)
         if kind == _ERROR:
             return Completion(headers=headers or None, invocation_id=invocation_id, error=reader.text("error"))
         if kind == _VOID:
@@ -334,129 +334,18 @@ class MessagePackCodec:
         """Raises an exception of whatever kind for what does not fit, as `PayloadFormat.decoder` says."""
         if raw is None:
             raise ValueError("it is cut off")
-        if _is_deeper(raw, max_depth - 1):
+        if is_deeper(raw, max_depth - 1):
             raise ValueError(f"it is nested deeper than {max_depth} levels")
         decoder = shape.decoders.get(self._payloads)
         if decoder is None:
             decoder = shape.decoders[self._payloads] = self._payloads.decoder(shape.type)
         try:
             return decoder(raw)
-        except UnicodeDecodeError:
-            return decoder(_repaired(raw))
-        except ValueError:
-            data = bytes(raw)
-            if _LAST_TICK not in data:
+        except ValueError as error:
+            mended = mend(raw, error)
+            if mended is None:
                 raise
-            return decoder(data.replace(_LAST_TICK, _LAST_MICROSECOND))
-
-
-class _Reader:
-    """Reads the elements of one record in order. Raises `RemoteProtocolError` for what is not what it must be."""
-
-    __slots__ = ("_record", "_unpacker")
-
-    def __init__(self, record: bytes) -> None:
-        self._record = record
-        self._unpacker = msgpack.Unpacker(
-            max_buffer_size=len(record) or 1, use_list=False, strict_map_key=False, unicode_errors="replace"
-        )
-        self._unpacker.feed(record)
-
-    def array(self) -> int:
-        """The length of the array that is the message."""
-        if not self._record:
-            raise _past_the_end()
-        try:
-            length: int = self._unpacker.read_array_header()
-        except msgpack.OutOfData as error:
-            raise _past_the_end() from error
-        except _UNREADABLE as error:
-            raise _unexpected(self._record[0]) from error
-        if self._left() < length:
-            raise _past_the_end()
-        return length
-
-    def integer(self, name: str, allowed: range) -> int:
-        value = self._next()
-        if type(value) is not int or value not in allowed:
-            raise RemoteProtocolError(f"Reading '{name}' as Int{32 if allowed is _INT32 else 64} failed.")
-        return value
-
-    def text(self, name: str) -> str | None:
-        value = self._next()
-        if value is not None and not isinstance(value, str):
-            raise RemoteProtocolError(f"Reading '{name}' as String failed.")
-        return value
-
-    def boolean(self, name: str) -> bool:
-        value = self._next()
-        if not isinstance(value, bool):
-            raise RemoteProtocolError(f"Reading '{name}' as Boolean failed.")
-        return value
-
-    def headers(self, behind: int) -> Headers:
-        """The headers; `behind` is how many elements the message has after them."""
-        count = self._length(self._unpacker.read_map_header, 2, behind)
-        if count is None:
-            raise RemoteProtocolError("Reading map length for 'headers' failed.")
-        headers: Headers = {}
-        for i in range(count):
-            key = self.text(f"headers[{i}].Key")
-            if not key:
-                raise RemoteProtocolError("Null or empty key in header.")
-            value = self.text(f"headers[{i}].Value")
-            if not value:
-                raise RemoteProtocolError("Null or empty value in header.")
-            headers[key] = value
-        return headers
-
-    def stream_ids(self) -> tuple[str, ...] | None:
-        """The ids of uploads, None if there are none."""
-        count = self._length(self._unpacker.read_array_header, 1, 0)
-        if count is None:
-            raise RemoteProtocolError("Reading array length for 'streamIds' failed.")
-        stream_ids = []
-        for _ in range(count):
-            start = self._unpacker.tell()
-            try:
-                stream_id = self._unpacker.unpack()
-            except _UNREADABLE as error:
-                raise _past_the_end() from error
-            if stream_id is not None and not isinstance(stream_id, str):
-                raise _unexpected(self._record[start])
-            if not stream_id:
-                raise RemoteProtocolError("Null or empty value in streamIds received.")
-            stream_ids.append(stream_id)
-        return tuple(stream_ids) or None
-
-    def value(self) -> Raw | None:
-        """The next value, unread; None if there is none."""
-        start = self._unpacker.tell()
-        try:
-            self._unpacker.skip()
-        except _UNREADABLE:
-            return None
-        return Raw(self._record[start : self._unpacker.tell()])
-
-    def _next(self) -> Any:
-        """The next value; something of no expected type if there is none."""
-        try:
-            return self._unpacker.unpack()
-        except _UNREADABLE:
-            return ...
-
-    def _length(self, read: Callable[[], int], values: int, behind: int) -> int | None:
-        """The length of an array or a map with so many values an entry; None if there cannot be enough bytes for them
-        and for the elements behind."""
-        try:
-            length = read()
-        except _UNREADABLE:
-            return None
-        return length if length * values + max(behind, 0) <= self._left() else None
-
-    def _left(self) -> int:
-        left: int = len(self._record) - self._unpacker.tell()
-        return left
+            return decoder(mended)
 
 
 _NAMES = {
@@ -466,32 +355,6 @@ _NAMES = {
     4: "StreamInvocation",
     5: "CancelInvocation",
 }
-
-
-def _past_the_end() -> RemoteProtocolError:
-    return RemoteProtocolError("Attempted to read past the end of the stream.", kind="EndOfStreamException")
-
-
-def _unexpected(code: int) -> RemoteProtocolError:
-    if code < 0x80:
-        name = "positive fixint"
-    elif code < 0xC0:
-        name = "fixmap" if code < 0x90 else "fixarray" if code < 0xA0 else "fixstr"
-    else:
-        name = "negative fixint" if code >= 0xE0 else _FORMATS[code - 0xC0]
-    return RemoteProtocolError(
-        f"Unexpected msgpack code {code} ({name}) encountered.", kind="MessagePackSerializationException"
-    )
-
-
-_FORMATS = (  # from 0xC0 on
-    *("nil", "(never used)", "false", "true"),
-    *(f"{kind} {bits}" for kind in ("bin", "ext") for bits in (8, 16, 32)),
-    *("float 32", "float 64"),
-    *(f"{kind} {bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)),
-    *(f"fixext {length}" for length in (1, 2, 4, 8, 16)),
-    *("str 8", "str 16", "str 32", "array 16", "array 32", "map 16", "map 32"),
-)
 
 
 def _call(
@@ -532,6 +395,8 @@ def _why_arguments_do_not_bind(raw: Raw | None, shape: Shape, error: Exception) 
     """The reference counts the arguments before it reads the first one."""
     try:
         count = len(_decode_elements(raw))  # type: ignore[arg-type]  # None is no bytes either
+    except msgspec.ValidationError:
+        return RemoteProtocolError(_NO_ARGUMENTS)
     except (msgspec.DecodeError, TypeError, RecursionError):
         return RemoteProtocolError(_BINDING_ERROR)
     if shape.length is not None and count != shape.length:
@@ -548,74 +413,3 @@ def _type_name(shape: Shape) -> str:
 def _unfit(what: str, shape: Shape, error: Exception) -> str:
     text = f"Deserializing object of the `{_type_name(shape)}` type for '{what}' failed."
     return f"{text} {error}" if isinstance(error, msgspec.ValidationError) else text
-
-
-# DateTime.MaxValue, a favourite of .NET, would be rounded to the year 10000.
-_LAST_TICK = bytes.fromhex("c7 0c ff 3b 9a c9 9c 00 00 00 3a ff f4 41 7f")
-_LAST_MICROSECOND = bytes.fromhex("c7 0c ff 3b 9a c6 18 00 00 00 3a ff f4 41 7f")
-
-
-def _repaired(raw: Raw) -> bytes:
-    """The same value with U+FFFD for what is no UTF-8, as the reference reads it."""
-    value = msgpack.unpackb(raw, use_list=False, strict_map_key=False, unicode_errors="replace")
-    packed: bytes = msgpack.packb(value)
-    return packed
-
-
-_NOT_NESTING = bytes(code for code in range(256) if not (0x80 <= code <= 0x9F or 0xDC <= code <= 0xDF))
-
-
-def _is_deeper(raw: Raw, levels: int) -> bool:
-    """Whether a payload's arrays and maps are nested in each other more than so many levels deep."""
-    if memoryview(raw).nbytes <= levels:
-        return False
-    data = bytes(raw)
-    if len(data.translate(None, _NOT_NESTING)) <= levels:
-        return False
-    around: list[int] = []  # values still to come, of each array and map around the current one
-    left = 1  # values still to come here
-    position = 0
-    while True:
-        size, values = _EXTENTS[data[position]] or _extent(data, position)
-        position += size
-        left -= 1
-        if values is not None:
-            if len(around) == levels:
-                return True
-            if values:
-                around.append(left)
-                left = values
-        while not left:
-            if not around:
-                return False
-            left = around.pop()
-
-
-def _extent(data: bytes, position: int) -> tuple[int, int | None]:
-    """Of a value whose length is not in its first byte: its own bytes, and for arrays and maps the values in it."""
-    header, length_bytes, values_per_length = _LAYOUTS[data[position]]
-    length = int.from_bytes(data[position + 1 : position + 1 + length_bytes])
-    return (header + length, None) if values_per_length is None else (header, length * values_per_length)
-
-
-_LAYOUTS: dict[
-    int, tuple[int, int, int | None]
-] = {  # the header's bytes, those in it that are a length, values for each
-    **dict(zip(range(0xC4, 0xC7), ((2, 1, None), (3, 2, None), (5, 4, None)), strict=True)),  # bin
-    **dict(zip(range(0xC7, 0xCA), ((3, 1, None), (4, 2, None), (6, 4, None)), strict=True)),  # ext
-    **dict(zip(range(0xD9, 0xDC), ((2, 1, None), (3, 2, None), (5, 4, None)), strict=True)),  # str
-    **dict(zip(range(0xDC, 0xE0), ((3, 2, 1), (5, 4, 1), (3, 2, 2), (5, 4, 2)), strict=True)),  # array, map
-}
-_EXTENTS: list[tuple[int, int | None] | None] = [
-    *[(1, None)] * 0x80,  # positive integers
-    *[(1, 2 * length) for length in range(16)],  # maps
-    *[(1, length) for length in range(16)],  # arrays
-    *[(1 + length, None) for length in range(32)],  # str
-    *[(1, None)] * 4,  # nil, (never used), false, true
-    *[None] * 6,  # bin, ext
-    *[(1 + length, None) for length in (4, 8)],  # float
-    *[(1 + length, None) for length in (1, 2, 4, 8) * 2],  # unsigned and signed integers
-    *[(2 + length, None) for length in (1, 2, 4, 8, 16)],  # ext of fixed lengths
-    *[None] * 7,  # str, array, map
-    *[(1, None)] * 0x20,  # negative integers
-]

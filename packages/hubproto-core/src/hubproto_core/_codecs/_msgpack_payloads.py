@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, inspect
 
 from .._values import ZERO_OFFSET, Char, Single
+from ._msgpack_bytes import SINGLE, mark_singles
 from ._naming import Rename
 from ._payloads import PayloadFormat, decimal_text, member_names, offset_minutes, time_span
 
@@ -73,6 +74,13 @@ class MessagePackPayloads(PayloadFormat):
     def native_decoder(self, type_: Any, dec_hook: Callable[[type, Any], Any]) -> Callable[[Any], Any]:
         """See `PayloadFormat`."""
         return msgspec.msgpack.Decoder(type_, dec_hook=dec_hook).decode
+
+    def decoder(self, type_: Any) -> Callable[[Any], Any]:
+        """See `PayloadFormat`. A float of 32 bits and of no declared type is received as a `Single`, and so sent on."""
+        decode = super().decoder(type_)
+        if not _takes_any_float(inspect.type_info(type_)):
+            return decode
+        return _UntypedDecoder(decode, msgspec.msgpack.Decoder(type_, ext_hook=_read_extension).decode).decode
 
     def write_key(self, key: Any) -> Any:
         """See `PayloadFormat`. An array may be a key."""
@@ -147,3 +155,42 @@ def _write_time(value: time) -> int:
 
 def _write_timedelta(value: timedelta) -> int:
     return time_span(value) // _MICROSECOND * _TICKS
+
+
+class _UntypedDecoder:
+    """Decodes payloads in which floats may stand where nothing says of how many bits they are."""
+
+    __slots__ = ("_decode", "_decode_marked")
+
+    def __init__(self, decode: Callable[[Any], Any], decode_marked: Callable[[Any], Any]) -> None:
+        self._decode = decode
+        self._decode_marked = decode_marked
+
+    def decode(self, raw: Any) -> Any:
+        data = bytes(raw)
+        if _SINGLE_CODE not in data:
+            return self._decode(raw)
+        return self._decode_marked(mark_singles(data))
+
+
+_SINGLE_CODE = b"\xca"
+_NO_FLOATS = (inspect.StrType, inspect.IntType, inspect.BoolType, inspect.BytesType, inspect.NoneType)
+
+
+def _takes_any_float(info: inspect.Type) -> bool:
+    """Whether the floats in values of this type are of no declared type, all of them."""
+    match info:
+        case inspect.AnyType():
+            return True
+        case inspect.TupleType(item_types=types):
+            untyped = [t for t in types if not isinstance(t, _NO_FLOATS)]
+            return bool(untyped) and all(map(_takes_any_float, untyped))
+        case inspect.DictType(key_type=key_type, value_type=value_type):
+            return isinstance(key_type, (*_NO_FLOATS, inspect.AnyType)) and _takes_any_float(value_type)
+        case inspect.CollectionType(item_type=item_type):
+            return _takes_any_float(item_type)
+    return False
+
+
+def _read_extension(code: int, data: memoryview) -> Any:
+    return Single(struct.unpack(">f", data)[0]) if code == SINGLE else msgspec.msgpack.Ext(code, bytes(data))
