@@ -281,7 +281,7 @@ class Ledger:
 
     def hang_up(self, end: End[HubConnection]) -> None:
         self.pair.hang_up(end)
-        self.hung_up = True
+        self.hung_up = self.pair.connected
 
     def close(self, end: End[HubConnection]) -> None:
         self.farewell = self.server if end is self.client else self.client

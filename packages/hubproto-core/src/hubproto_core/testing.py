@@ -369,9 +369,13 @@ class Pair(Generic[M]):
         return True
 
     def hang_up(self, end: End[M]) -> None:
-        """One end closes the link in order: the other reads what is under way, and then the end of it."""
+        """One end closes the link in order: the other reads what is under way, and then the end of it.
+
+        Of a link that is broken already the other end hears nothing.
+        """
         self._write(end)
-        self._other(end)._inbox.append((self.clock.now + self.latency, None))
+        if self.connected:
+            self._other(end)._inbox.append((self.clock.now + self.latency, None))
 
     def cut(self, *, client: bool = True, server: bool = True) -> None:
         """Break the link: some of what is under way still arrives, and nothing more ever will.
