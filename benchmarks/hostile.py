@@ -88,6 +88,34 @@ def unfinished(codec: hp.Codec, size: int) -> bytes:
     return framed(b"\x95\x01\x80\xc0\xa1T\x91" + b"\xc0" * 2 * size)[:size]
 
 
+def bad_at_the_end(codec: hp.Codec, size: int) -> bytes:
+    """Everything is in order but the last byte."""
+    if codec.name == "json":
+        return b'{"type":1,"target":"T","arguments":[' + b"1," * (size // 2) + b"}\x1e"
+    return framed(b"\x96\x01\x80\xc0\xa1T" + b"\xdd" + size.to_bytes(4, "big") + b"\x01" * size + b"\xc0")
+
+
+def no_unicode(codec: hp.Codec, size: int) -> bytes:
+    """A text that is not UTF-8."""
+    if codec.name == "json":
+        return b'{"type":1,"target":"T","arguments":["' + b"\xc3" * size + b'"]}\x1e'
+    return framed(b"\x95\x01\x80\xc0\xa1T\x91\xdb" + size.to_bytes(4, "big") + b"\xc3" * size)
+
+
+def open_quotes(codec: hp.Codec, size: int) -> bytes:
+    """Quotes and brackets that nothing closes, or headers that are none."""
+    if codec.name == "json":
+        return b'{"type":1,"target":"T","arguments":[' + b'[\\u"' * (size // 5) + b"}\x1e"
+    return framed(b"\x95\x01\xdf" + (size // 2).to_bytes(4, "big") + b"\xa1a" * (size // 2))
+
+
+def again_and_again(codec: hp.Codec, size: int) -> bytes:
+    """The same member many times, its name escaped; or stream ids without end."""
+    if codec.name == "json":
+        return b'{"type":1,"target":"T"' + b',"\\u0061rguments":[]' * (size // 20) + b"}\x1e"
+    return framed(b"\x96\x01\x80\xc0\xa1T\x90\xdd" + (size // 2).to_bytes(4, "big") + b"\xa1a" * (size // 2))
+
+
 def framed(record: bytes) -> bytes:
     size, prefix = len(record), bytearray()
     while size > 0x7F:
@@ -107,6 +135,10 @@ CASES = (
     Case("empty records", empty_records),
     Case("nested too deep", nested),
     Case("nested as deep as may be", deep_and_wide),
+    Case("wrong at its end", bad_at_the_end),
+    Case("text that is no UTF-8", no_unicode),
+    Case("open quotes, bad headers", open_quotes),
+    Case("again and again", again_and_again),
     Case("unfinished record", unfinished, read=512),
     Case("one text, byte by byte", text, read=1),
     Case("tiny calls, byte by byte", tiny_calls, read=1),

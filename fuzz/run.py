@@ -2,6 +2,8 @@
 
 Each target runs in a process of its own, on a corpus that grows in the folder from one run to the next. An input that
 makes a target fail is kept there too, and makes the exit status 1; `--input FILE` runs a target on one input alone.
+
+Nothing of ours is imported at the top: atheris must see the package's modules when they are imported first.
 """
 
 from __future__ import annotations
@@ -16,19 +18,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import atheris
-
-with atheris.instrument_imports(include=["hubproto_core"]):
-    from fuzz.targets import TARGETS
-
-from fuzz.seeds import seeds
-
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 1024  # bytes of one input
 SLOWEST = 10  # seconds that one input may take
 
 
 def main() -> int:
+    from fuzz.targets import TARGETS
+
     parser = argparse.ArgumentParser(prog="python -m fuzz.run", description=__doc__.partition("\n")[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"default: all of {', '.join(TARGETS)}")
     parser.add_argument("--minutes", type=float, default=0.5, help="for each target (default: 0.5)")
@@ -42,6 +39,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     if options.input is not None:
+        if len(options.targets) != 1:
+            parser.error("--input takes one target")
         TARGETS[options.targets[0]](options.input.read_bytes())
         print("the input does no harm")
         return 0
@@ -62,6 +61,8 @@ def main() -> int:
 
 def start(name: str, folder: Path, seconds: int) -> subprocess.Popen[bytes]:
     """Start one target's process, whose output goes into a file."""
+    from fuzz.seeds import seeds
+
     corpus, found = folder / name / "corpus", folder / name / "findings"
     for directory in (corpus, found):
         directory.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,11 @@ def report(name: str, folder: Path, status: int) -> bool:
 
 
 def fuzz(name: str, arguments: Sequence[str]) -> None:
-    """Hand one target over to atheris, which ends the process."""
+    """Hand one target over to atheris, which watches the package's code and ends the process."""
+    import atheris
+
+    with atheris.instrument_imports(include=["hubproto_core"]):
+        from fuzz.targets import TARGETS
     atheris.Setup([sys.argv[0], *arguments], TARGETS[name])
     atheris.Fuzz()
 

@@ -69,7 +69,8 @@ class Ledger:
         self.unheard: dict[End[HubConnection], deque[Message]] = {self.client: deque(), self.server: deque()}
         self.ends: dict[End[HubConnection], ConnectionClosed] = {}
         self.lossy = False  # a link broke that nobody will replace
-        self.farewell: End[HubConnection] | None = None  # who has closed the connection
+        self.hung_up = False  # somebody has ended the transport in order
+        self.farewell: End[HubConnection] | None = None  # whom the other has told that it closes the connection
         self.count = 0  # of payloads, so that no two are the same
         self.heard = 0
         self.calls: list[str] = []  # the client's, not answered
@@ -275,10 +276,15 @@ class Ledger:
 
     def resume(self) -> None:
         self.pair.resume()
+        self.hung_up = False  # it was the old link that ended
         self.listen()
 
+    def hang_up(self, end: End[HubConnection]) -> None:
+        self.pair.hang_up(end)
+        self.hung_up = self.pair.connected
+
     def close(self, end: End[HubConnection]) -> None:
-        self.farewell = end
+        self.farewell = self.server if end is self.client else self.client
         self.lossy = self.lossy or not self.pair.connected
         end.machine.close()
         self.listen()
@@ -287,17 +293,21 @@ class Ledger:
         """With a link that works everything said arrives; without one both ends notice in time."""
         if self.alive and not self.pair.connected and self.stateful:
             self.resume()
-        if self.alive and self.pair.connected:
+        if self.alive and self.pair.connected and not self.hung_up:
             # whoever waits at the limit of its replay buffer says the next few messages after each Ack
             self.pair.drive(3600, until=lambda: not self.missing())
             missing = self.missing()
             assert not missing, f"{missing[0]} and {len(missing) - 1} more never arrived"
-        if not self.alive:
-            self.drive(200)
-            assert set(self.ends) == {self.client, self.server}, "one end lives on"
-            for end in self.ends:
-                assert end.machine.next_timeout() is None
-                assert not end.machine.want_read
+            return
+        self.drive(200)
+        assert set(self.ends) == {self.client, self.server}, "one end lives on"
+        for end in self.ends:
+            assert end.machine.next_timeout() is None
+            assert not end.machine.want_read
+        if self.farewell is not None and not (self.lossy or self.hung_up):
+            left = [message for message in self.unheard[self.farewell] if not self.ignores(self.farewell, message)]
+            assert not left, f"{left[0]} was said before the farewell and never arrived"
+            assert all(event.error is None for event in self.ends.values())
 
 
 class ConnectionsMachine(RuleBasedStateMachine):
@@ -398,6 +408,12 @@ class ConnectionsMachine(RuleBasedStateMachine):
     def close(self, client: bool, sure: int) -> None:
         if sure == 3:
             self.ledger.close(self.ledger.client if client else self.ledger.server)
+
+    @precondition(is_alive)
+    @rule(client=st.booleans(), sure=st.integers(0, 7))
+    def hang_up(self, client: bool, sure: int) -> None:
+        if sure == 7:
+            self.ledger.hang_up(self.ledger.client if client else self.ledger.server)
 
     @precondition(lambda self: not self.ledger.alive)
     @rule()

@@ -189,6 +189,14 @@ class TestLink:
         assert b"".join(data for _, data in pair.server.events[:-1]) == b"bye"
         assert pair.server.events[-1] == (1.0, None)
 
+    def test_hanging_up_a_broken_link_is_not_heard(self) -> None:
+        pair = wires()
+        pair.cut()
+        pair.hang_up(pair.client)
+        pair.resume()
+        pair.drive()
+        assert pair.server.events == [(0.0, CUT), "resumed"]
+
 
 class TestTime:
     def test_each_deadline_is_met_at_its_time(self) -> None:

@@ -360,18 +360,24 @@ class Pair(Generic[M]):
             arrivals = self._arrivals()
             deadlines = [end.machine.next_timeout() for end in (self.client, self.server)]
             upcoming = min((*arrivals, *(d for d in deadlines if d is not None)), default=math.inf)
-            if not arrivals if stop is None else upcoming > stop:
-                self.clock.now = self.clock.now if stop is None else stop
-                return until is None
+            if stop is None and not arrivals:
+                break
+            if stop is not None and upcoming > stop:
+                self.clock.now = stop
+                break
             if upcoming <= self.clock.now:
                 raise RuntimeError(f"a deadline stays at {upcoming:g} s though handle_timeout was called")
             self.clock.now = upcoming
-        return True
+        return until is None or until()
 
     def hang_up(self, end: End[M]) -> None:
-        """One end closes the link in order: the other reads what is under way, and then the end of it."""
+        """One end closes the link in order: the other reads what is under way, and then the end of it.
+
+        Of a link that is broken already the other end hears nothing.
+        """
         self._write(end)
-        self._other(end)._inbox.append((self.clock.now + self.latency, None))
+        if self.connected:
+            self._other(end)._inbox.append((self.clock.now + self.latency, None))
 
     def cut(self, *, client: bool = True, server: bool = True) -> None:
         """Break the link: some of what is under way still arrives, and nothing more ever will.
