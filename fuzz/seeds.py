@@ -23,6 +23,9 @@ MESSAGES = [
     b'{"type":1,"invocationId":"1","target":"Add","arguments":[1,2],"streamIds":["2"],"headers":{"a":"b"}}',
     b'{"type":1,"target":"Many","arguments":[{"x":[1.5,2e300]},null,"AQID"]}',
     b'{"type":4,"invocationId":"3","target":"Count","arguments":[{"a":["\\u00e9\\ud83d\\ude00",true,null]}]}',
+    b'{"type":1,"target":"Times","arguments":["2024-02-29T23:59:59.1234567Z","1.02:03:04.5","2024-02-29","23:59:59.1"]}',
+    b'{"type":1,"target":"Money","arguments":[12.50,"00112233-4455-6677-8899-aabbccddeeff",1.5,"x"]}',
+    b'{"type":1,"target":"Things","arguments":[[{"kind":1,"name":"a","data":"AQID","parts":{"7":{"kind":2}}}],2]}',
     b'{"type":2,"invocationId":"2","item":[]}',
     b'{"type":3,"invocationId":"1","result":-0.0}',
     b'{"type":3,"invocationId":"1","error":"no"}',
@@ -31,6 +34,11 @@ MESSAGES = [
     b'{"type":7,"error":"bye","allowReconnect":true}',
     b'{"type":8,"sequenceId":1}',
     b'{"type":9,"sequenceId":1}',
+]
+TYPED_BODIES = [
+    b"\x96\x01\x80\xc0\xa5Times\x94\xd6\xff\x65\xe1\x1a\x00\xcf\0\0\x01\0\0\0\0\0\xaa2024-02-29\xce\0\1\0\0\x90",
+    b"\x96\x01\x80\xc0\xa5Money\x94\xa512.50\xd9\x2400112233-4455-6677-8899-aabbccddeeff\xca\x3f\xc0\0\0\x78\x90",
+    b"\x96\x01\x80\xc0\xa6Things\x92\x91\x82\xa4kind\xa3ONE\xa5parts\x81\x07\x81\xa4kind\xa3TWO\xa3ONE\x90",
 ]
 OPERATIONS = tuple((place, kind | place & 0xF0) for place, kind in zip(range(15, 256, 16), range(2, 16), strict=False))
 UPGRADE = (
@@ -51,6 +59,7 @@ def seeds(target: str) -> Iterator[bytes]:
             for stream in streams.get("json", ()):
                 yield from stream.split(RS)[1:-1]
         case "messagepack":
+            yield from TYPED_BODIES
             for case in _vectors("messagepack"):
                 yield from _bodies(bytes.fromhex(case["input"]))
             for stream in streams.get("messagepack", ()):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import enum
 import json
 import re
+import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -26,10 +31,28 @@ MEMBERS = {
     "sequenceId": "sequence_id",
     "headers": "headers",
 }
+
+
+class Kind(enum.Enum):
+    ONE = 1
+    TWO = 2
+
+
+@dataclass
+class Thing:
+    kind: Kind
+    name: str = ""
+    data: bytes = b""
+    parts: dict[int, Thing] = field(default_factory=dict)
+
+
 SHAPES = {
     "Add": hp.Shape.of_arguments((int, int)),
     "Text": hp.Shape.of_arguments((str,)),
     "Many": hp.Shape.of_arguments((dict[str, list[float]], bool | None, bytes)),
+    "Times": hp.Shape.of_arguments((datetime.datetime, datetime.timedelta, datetime.date, datetime.time)),
+    "Money": hp.Shape.of_arguments((decimal.Decimal, uuid.UUID, hp.Single, hp.Char)),
+    "Things": hp.Shape.of_arguments((list[Thing], Kind)),
 }
 ITEM = hp.Shape(int | str)
 
