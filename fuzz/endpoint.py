@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 
 import hubproto_core as hp
 from fuzz.scripts import SECONDS, Script
+from hubproto_core._binding import AnyBinder
+from hubproto_core._framing import RecordBuffer
 from hubproto_core.http import HttpConfig, HttpServerConnection, HubServer
 
 CONFIG = hp.HubConfig(max_message_size=512, detailed_errors=True, max_parallel_calls=2)
+JSON, MESSAGE_PACK = hp.JsonCodec(), hp.MessagePackCodec()
 HTTP = HttpConfig(max_header_size=2048, max_body_size=256)
 
 
@@ -167,32 +170,46 @@ class Site:
         assert self.server.closed, "a session outlives its socket"
 
 
-def heard(output: bytes) -> bytes:
-    """What a socket has sent, without the frames' heads: how many messages share a frame depends on the reads."""
-    head, switched, rest = output.partition(b"HTTP/1.1 101 ")
+def heard(output: bytes) -> dict[str | None, list[str]]:
+    """What a socket has sent: the HTTP answers, and the hub messages of a WebSocket by their ids.
+
+    How many messages share a frame depends on the reads, and so does where a pong or a close frame comes.
+    """
+    http, switched, rest = output.partition(b"HTTP/1.1 101 ")
     if not switched:
-        return output.partition(b"HTTP/1.1 400 ")[0]  # h11 describes what it has seen of a bad request so far
-    answer, _, frames = rest.partition(b"\r\n\r\n")
-    heard = bytearray(head + answer)
+        return {"http": [repr(http.partition(b"HTTP/1.1 400 ")[0])]}  # h11 describes what it has seen of a bad request
+    head, _, frames = rest.partition(b"\r\n\r\n")
+    said: dict[str | None, list[str]] = {"http": [repr(http + head)]}
+    buffer = RecordBuffer()
+    codec: hp.Codec = JSON
     while frames:
         kind, size, start = frames[0] & 15, frames[1], 2
         if size == 126:
             size, start = int.from_bytes(frames[2:4], "big"), 4
         elif size == 127:
             size, start = int.from_bytes(frames[2:10], "big"), 10
-        if kind in (1, 2):  # pongs and close frames come between messages, wherever a read ended
-            heard += frames[start : start + size]
+        if kind in (1, 2):
+            buffer.append(frames[start : start + size])
+            codec = JSON if kind == 1 else MESSAGE_PACK
         frames = frames[start + size :]
-    return bytes(heard)
+    said["handshake"] = [repr(buffer.take_text(None))]
+    while (record := codec.next_record(buffer, None)) is not None:
+        message = codec.decode(record, AnyBinder(), 64)
+        said.setdefault(getattr(message, "invocation_id", None), []).append(repr(message))
+    assert not len(buffer), "the last message is not whole"
+    return said
 
 
 def endpoint(data: bytes) -> None:
-    """Some sockets of a server: in one go and in small pieces they come to the same.
+    """Some sockets of a server: in one go and in small pieces they come to the same, order inside each id.
 
-    But for where it ends: who closes a WebSocket or breaks it off may or may not hear what was under way to it.
+    But for where it ends: who closes a WebSocket or breaks it off, or the protocol, may or may not hear what was under
+    way to it. And a call that is told to stop may be done with that before what follows is looked at, or not.
     """
     script = Script(data)
     whole = [heard(bytes(output)) for output in Site(script, None).output]
     cut = [heard(bytes(output)) for output in Site(script, script.small).output]
     for one, other in zip(whole, cut, strict=True):
-        assert one.startswith(other) or other.startswith(one), f"{one!r} in one go, {other!r} in pieces"
+        for key in one.keys() & other.keys():
+            common = min(len(one[key]), len(other[key]))
+            assert one[key][:common] == other[key][:common], f"{one[key]} in one go, {other[key]} in pieces"
