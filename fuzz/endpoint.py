@@ -192,7 +192,8 @@ def heard(output: bytes) -> dict[str | None, list[str]]:
             buffer.append(frames[start : start + size])
             codec = JSON if kind == 1 else MESSAGE_PACK
         frames = frames[start + size :]
-    said["handshake"] = [repr(buffer.take_text(None))]
+    if (answer := buffer.take_text(None)) is not None:
+        said["handshake"] = [repr(answer)]
     while (record := codec.next_record(buffer, None)) is not None:
         message = codec.decode(record, AnyBinder(), 64)
         said.setdefault(getattr(message, "invocation_id", None), []).append(repr(message))

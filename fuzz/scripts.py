@@ -14,6 +14,20 @@ import hubproto_core as hp
 
 SECONDS = (0.4, 1.0, 5.0, 20.0)
 LIMITS = (32768, 96)
+CONFIGS = [
+    hp.HubConfig(
+        max_message_size=limit,
+        detailed_errors=True,
+        replay_buffer=200,
+        max_open_calls=5,
+        max_open_streams=3,
+        max_arguments=4,
+        max_headers=3,
+        max_header_size=30,
+        max_id_length=20,
+    )
+    for limit in LIMITS
+]
 BINARY, STATEFUL = 2, 4  # flags of a connection; the lowest chooses the limit
 ADDRESS = re.compile(" at 0x[0-9a-f]+")
 WITH_ERRORS = (hp.ConnectionClosed, hp.InvocationBindingFailure, hp.StreamBindingFailure)
@@ -35,8 +49,8 @@ class Script:
 
     @property
     def small(self) -> int:
-        """A size that cuts the stream into some dozen pieces; short streams into single bytes."""
-        return max(1 + self.stream[-1] % 3 if self.stream else 1, len(self.stream) // 24)
+        """A size that cuts the stream into a dozen pieces or two; short streams into single bytes."""
+        return max(1 + self.stream[-1] % 3 if self.stream else 1, len(self.stream) // 16)
 
     @staticmethod
     def write(stream: bytes, operations: tuple[tuple[int, int], ...] = (), flags: int = 0) -> bytes:
@@ -64,17 +78,7 @@ class Story:
     def __init__(self, role: hp.Role, codecs: list[hp.Codec], script: Script, size: int | None) -> None:
         self.now = 0.0
         self.limit = LIMITS[script.flags & 1]
-        config = hp.HubConfig(
-            max_message_size=self.limit,
-            detailed_errors=True,
-            replay_buffer=200,
-            max_open_calls=5,
-            max_open_streams=3,
-            max_arguments=4,
-            max_headers=3,
-            max_header_size=30,
-            max_id_length=20,
-        )
+        config = CONFIGS[script.flags & 1]
         self.conn = hp.HubConnection(role, codecs, config=config, stateful=bool(script.flags & STATEFUL), now=0.0)
         self.events: list[Any] = []
         self.output = bytearray()
