@@ -35,12 +35,12 @@ def test_messages_are_written_in_order_until_the_limit_is_reached() -> None:
     assert replay.waiting_size == 0
 
 
-def test_a_message_that_fills_the_limit_exactly_makes_the_next_one_wait() -> None:
+def test_a_message_that_fills_the_limit_exactly_does_not_pass_it() -> None:
     replay = Replay(3)
-    replay.add(b"aaa")
-    replay.add(b"b")
-    assert taken(replay) == [b"aaa"]
-    assert replay.take(over_limit=True) == b"b"
+    for frame in (b"aaa", b"b", b"c"):
+        replay.add(frame)
+    assert taken(replay) == [b"aaa", b"b"]
+    assert replay.take(over_limit=True) == b"c"
     assert replay.take(over_limit=True) is None
 
 

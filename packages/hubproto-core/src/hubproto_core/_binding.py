@@ -7,7 +7,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["ANY", "ANY_ARGUMENTS", "AnyBinder", "Binder", "Shape"]
+__all__ = ["ANY", "ANY_ARGUMENTS", "BINDING_ERROR", "AnyBinder", "Binder", "Shape"]
+
+BINDING_ERROR = (
+    "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
+    "being invoked."
+)
+"""The reference's text for arguments of wrong types."""
 
 
 class Shape:

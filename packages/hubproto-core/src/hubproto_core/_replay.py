@@ -12,7 +12,7 @@ __all__ = ["Replay"]
 class Replay:
     """The two directions of one connection: sequence ids are counted, outgoing messages kept until acknowledged.
 
-    `limit`: once this many bytes have been written and not been acknowledged, further messages wait for an Ack.
+    `limit`: while more bytes than this have been written and not been acknowledged, further messages wait for an Ack.
     """
 
     __slots__ = (
@@ -50,8 +50,8 @@ class Replay:
         self.waiting_size += len(message)
 
     def take(self, *, over_limit: bool = False) -> bytes | None:
-        """Return the next message to be written, or None when all are written or the limit is reached."""
-        if not self._waiting or (self._unacknowledged_size >= self._limit and not over_limit):
+        """Return the next message to be written, or None when all are written or the limit is passed."""
+        if not self._waiting or (self._unacknowledged_size > self._limit and not over_limit):
             return None
         message = self._waiting.popleft()
         size = len(message)

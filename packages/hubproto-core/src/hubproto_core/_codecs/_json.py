@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from .._binding import Binder, Shape
+from .._binding import BINDING_ERROR, Binder, Shape
 from .._errors import HubError, LocalProtocolError, RemoteProtocolError
 from .._framing import RECORD_SEPARATOR, RecordBuffer
 from .._messages import (
@@ -34,10 +34,6 @@ __all__ = ["JsonCodec"]
 
 _BRACKET = ord("[")
 _ARGUMENTS = b'"arguments"'
-_BINDING_ERROR = (
-    "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
-    "being invoked."
-)
 
 
 class _Record(Struct, gc=False):
@@ -338,7 +334,7 @@ def _decode_arguments(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
         try:
             elements = _decode_elements(raw)
         except (msgspec.DecodeError, RecursionError):  # half a surrogate pair: JSON for the reference, no text
-            raise RemoteProtocolError(_BINDING_ERROR) from error
+            raise RemoteProtocolError(BINDING_ERROR) from error
         types = shape.type.__args__ if shape.length is not None else ()
         values: list[Any] = []
         for element, expected in zip(elements, types, strict=False):
@@ -353,7 +349,7 @@ def _decode_arguments(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
                 ) from error
             if values:  # those of no declared type have been repaired
                 return tuple(values)
-        raise RemoteProtocolError(_BINDING_ERROR) from error
+        raise RemoteProtocolError(BINDING_ERROR) from error
 
 
 def _decode_call(fields: _Record, payloads: JsonPayloads, binder: Binder) -> tuple[Any, Exception | None]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
 from math import isfinite
 from typing import Any, Self
 
@@ -15,7 +14,6 @@ import msgspec
 from msgspec import Raw, UnsetType, inspect
 
 from .._values import Char, Single
-from ._naming import Rename
 from ._payloads import PayloadFormat, decimal_text, member_names, offset_minutes, time_span
 
 __all__ = ["JsonPayloads", "ReceivedFloat"]
@@ -49,17 +47,6 @@ class JsonPayloads(PayloadFormat):
     str_keys = True
     any_case = True
     foreign = frozenset({inspect.TimeType})
-
-    @classmethod
-    @lru_cache(maxsize=32)
-    def of(
-        cls,
-        rename: Rename,
-        enc_hook: Callable[[Any], Any] | None,
-        dec_hook: Callable[[type, Any], Any] | None,
-    ) -> Self:
-        """The format with these settings, made once: the decoders of all types are kept under it."""
-        return cls(rename, enc_hook, dec_hook)
 
     def leaf_writers(self) -> Mapping[type, Callable[[Any], Any]]:
         """See `PayloadFormat`."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from .._binding import Binder, Shape
+from .._binding import BINDING_ERROR, Binder, Shape
 from .._errors import HubError, LocalProtocolError, RemoteProtocolError
 from .._framing import RecordBuffer, frame_binary
 from .._messages import (
@@ -38,10 +38,6 @@ __all__ = ["MessagePackCodec"]
 
 _ERROR, _VOID, _VALUE = 1, 2, 3  # the kinds of completions
 _NO_ARGUMENTS = "Reading array length for 'arguments' failed."
-_BINDING_ERROR = (
-    "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
-    "being invoked."
-)
 
 
 class _Call(Struct, array_like=True, gc=False):
@@ -400,10 +396,10 @@ def _why_arguments_do_not_bind(raw: Raw | None, shape: Shape, error: Exception) 
     except msgspec.ValidationError:
         return RemoteProtocolError(_NO_ARGUMENTS)
     except (msgspec.DecodeError, TypeError, RecursionError):
-        return RemoteProtocolError(_BINDING_ERROR)
+        return RemoteProtocolError(BINDING_ERROR)
     if shape.length is not None and count != shape.length:
         return RemoteProtocolError(f"Invocation provides {count} argument(s) but target expects {shape.length}.")
-    wrong = RemoteProtocolError(_BINDING_ERROR)
+    wrong = RemoteProtocolError(BINDING_ERROR)
     wrong.__cause__ = error
     return wrong
 

@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 from msgspec import Raw, inspect
 
 from .._values import ZERO_OFFSET, Char, Single
 from ._msgpack_bytes import SINGLE, mark_singles
-from ._naming import Rename
 from ._payloads import PayloadFormat, decimal_text, member_names, offset_minutes, time_span
 
 __all__ = ["MessagePackPayloads"]
@@ -33,17 +31,6 @@ class MessagePackPayloads(PayloadFormat):
     str_keys = False
     any_case = False
     foreign = frozenset({inspect.TimeDeltaType, inspect.DateType, inspect.TimeType})
-
-    @classmethod
-    @lru_cache(maxsize=32)
-    def of(
-        cls,
-        rename: Rename,
-        enc_hook: Callable[[Any], Any] | None,
-        dec_hook: Callable[[type, Any], Any] | None,
-    ) -> Self:
-        """The format with these settings, made once: the decoders of all types are kept under it."""
-        return cls(rename, enc_hook, dec_hook)
 
     def leaf_writers(self) -> Mapping[type, Callable[[Any], Any]]:
         """See `PayloadFormat`."""

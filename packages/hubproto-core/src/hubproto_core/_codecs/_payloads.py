@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from uuid import UUID
 
 import msgspec
@@ -82,6 +82,17 @@ class PayloadFormat(ABC):
             **self.leaf_writers(),
         }
         self._writers = self._base_writers.copy()  # other types are added as they are met
+
+    @classmethod
+    @lru_cache(maxsize=32)
+    def of(
+        cls,
+        rename: Rename,
+        enc_hook: Callable[[Any], Any] | None,
+        dec_hook: Callable[[type, Any], Any] | None,
+    ) -> Self:
+        """The format with these settings, made once: the decoders of all types are kept under it."""
+        return cls(rename, enc_hook, dec_hook)
 
     # what the encodings do differently
 
