@@ -609,3 +609,9 @@ def test_a_record_is_the_same_message_when_it_is_read_in_order(message: HubMessa
 @given(json_values)
 def test_what_is_written_is_standard_json(value: Any) -> None:
     assert json.loads(written(StreamItem(invocation_id="1", item=value)))["item"] == value
+
+
+def test_an_item_that_does_not_fit_fails_its_stream_whatever_the_message_is() -> None:
+    failure = decode_declared('{"type":3,"invocationId":"s","item":"x"}')
+    assert isinstance(failure, StreamBindingFailure)
+    assert decode_declared('{"type":3,"invocationId":"s","item":5}') == Completion(invocation_id="s")

@@ -97,6 +97,8 @@ class JsonCodec:
             return _decode_in_order(record, self._payloads, binder, max_depth)
         if fields.arguments is not UNSET and not _are_one_array(fields.arguments, record):
             return _decode_in_order(record, self._payloads, binder, max_depth)
+        if fields.item is not UNSET and fields.type != 2:  # the reference binds it all the same
+            return _decode_in_order(record, self._payloads, binder, max_depth)
         decode = _DECODERS.get(fields.type)  # type: ignore[arg-type]  # UNSET is no key
         if decode is not None:
             return decode(fields, self._payloads, binder)

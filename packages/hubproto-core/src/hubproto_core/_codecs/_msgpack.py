@@ -95,9 +95,12 @@ _QUICK: dict[int, Callable[[bytes], Any]] = {
     }.items()
 }
 _decode_text = msgspec.msgpack.Decoder(str | None).decode
-_decode_elements = msgspec.msgpack.Decoder(list[Raw]).decode
 _PING = Ping()
 _PING_RECORD = b"\x91\x06"
+
+
+class _TooDeep(ValueError):
+    """A payload whose arrays and maps are nested too deep in each other."""
 
 
 class MessagePackCodec:
@@ -333,7 +336,7 @@ class MessagePackCodec:
         if raw is None:
             raise ValueError("it is cut off")
         if is_deeper(raw, max_depth - 1):
-            raise ValueError(f"it is nested deeper than {max_depth} levels")
+            raise _TooDeep(f"it is nested deeper than {max_depth} levels")
         decoder = shape.decoders.get(self._payloads)
         if decoder is None:
             decoder = shape.decoders[self._payloads] = self._payloads.decoder(shape.type)
@@ -391,12 +394,11 @@ def _numbered(kind: int, sequence_id: int) -> Ack | SequenceMessage:
 
 def _why_arguments_do_not_bind(raw: Raw | None, shape: Shape, error: Exception) -> RemoteProtocolError:
     """The reference counts the arguments before it reads the first one."""
-    try:
-        count = len(_decode_elements(raw))  # type: ignore[arg-type]  # None is no bytes either
-    except msgspec.ValidationError:
-        return RemoteProtocolError(_NO_ARGUMENTS)
-    except (msgspec.DecodeError, TypeError, RecursionError):
+    if raw is None or isinstance(error, _TooDeep):
         return RemoteProtocolError(BINDING_ERROR)
+    count = MessagePackReader(bytes(raw)).array_length()
+    if count is None:
+        return RemoteProtocolError(_NO_ARGUMENTS)
     if shape.length is not None and count != shape.length:
         return RemoteProtocolError(f"Invocation provides {count} argument(s) but target expects {shape.length}.")
     wrong = RemoteProtocolError(BINDING_ERROR)

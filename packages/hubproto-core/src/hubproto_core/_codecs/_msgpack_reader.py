@@ -84,7 +84,7 @@ class MessagePackReader:
 
     def stream_ids(self) -> tuple[str, ...] | None:
         """The ids of uploads, None if there are none."""
-        count = self._length(self._unpacker.read_array_header, 1, 0)
+        count = self.array_length()
         if count is None:
             raise RemoteProtocolError("Reading array length for 'streamIds' failed.")
         stream_ids = []
@@ -103,9 +103,11 @@ class MessagePackReader:
 
     def is_at_array(self) -> bool:
         """Whether the next element is an array that can be all there."""
-        ahead = self._record[self._unpacker.tell() :]
-        ahead_reader = MessagePackReader(ahead)
-        return ahead_reader._length(ahead_reader._unpacker.read_array_header, 1, 0) is not None
+        return MessagePackReader(self._record[self._unpacker.tell() :]).array_length() is not None
+
+    def array_length(self) -> int | None:
+        """The length of the next array; None if there is none, or not all of it."""
+        return self._length(self._unpacker.read_array_header, 1, 0)
 
     def value(self) -> Raw | None:
         """The next value, unread; None if there is none."""
