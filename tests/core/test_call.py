@@ -1,6 +1,6 @@
 """The context of a hub method."""
 
-from hubproto_core import Call, ConnectionInfo, Hub, HubSession, JsonCodec
+from hubproto_core import Call, ConnectionInfo, Hub, HubSession, JsonCodec, RunningCall
 from tests.kit.shell import Shell
 
 
@@ -9,11 +9,11 @@ def test_a_call_knows_where_it_comes_from() -> None:
     session = HubSession(
         Hub(), [JsonCodec()], connection_id="c1", effects=Shell().effects, info=info, user="ann", now=0.0
     )
-    call = Call(session)
+    running = RunningCall(session, print, (), invocation_id="1", label="Print")
+    call = Call(session, running)
     assert (call.connection_id, call.user, call.connection) == ("c1", "ann", info)
     call.items["seen"] = 1
-    assert Call(session).items == {"seen": 1}
-    assert call.clients is session.clients
+    assert Call(session, running).items == {"seen": 1}
     assert call.groups is session.groups
     call.abort()
     session.data_to_send(now=0.0)

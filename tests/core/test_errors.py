@@ -35,6 +35,8 @@ def test_one_base_class_catches_all(kind: type[HubProtoError]) -> None:
         (ValueError("detail"), True, "It failed. ValueError: detail"),
         (RemoteProtocolError("detail"), True, "It failed. InvalidDataException: detail"),
         (RemoteProtocolError("detail", kind="JsonException"), True, "It failed. JsonException: detail"),
+        (TransportError("detail"), True, "It failed. TransportError: detail"),
+        (TransportError("detail", kind="IOException"), True, "It failed. IOException: detail"),
         (HubError("told"), False, "It failed. HubException: told"),
         (QuotaError("told"), False, "It failed. QuotaException: told"),
     ],

@@ -7,6 +7,10 @@ from hubproto_core._running import IncomingStream
 from tests.kit.shell import ServerPeer
 
 
+def outgoing_call() -> OutgoingCall:
+    return OutgoingCall(ServerPeer().session, "1", Shape(int))
+
+
 def stream() -> IncomingStream:
     return IncomingStream(ServerPeer().session, "1", Shape(int))
 
@@ -54,7 +58,7 @@ def test_what_nobody_reads_is_dropped() -> None:
 
 
 def test_a_call_has_no_outcome_before_its_answer() -> None:
-    call = OutgoingCall("1", Shape(int))
+    call = outgoing_call()
     with pytest.raises(WouldBlock):
         call.outcome()
     call.succeed(5)
@@ -63,7 +67,7 @@ def test_a_call_has_no_outcome_before_its_answer() -> None:
 
 
 def test_a_call_may_fail() -> None:
-    call = OutgoingCall("1", Shape(int))
+    call = outgoing_call()
     call.fail(HubError("no"))
     assert call.done
     with pytest.raises(HubError, match="no"):

@@ -13,7 +13,7 @@ from wsproto.events import CloseConnection, Ping, TextMessage
 from hubproto_core import Call, Hub, HubConfig, TransportError
 from hubproto_core.http import HttpConfig, HubServer
 from tests.http._site import Entropy, Site, Socket, WebSocket, answers, http, masked, split, upgrade
-from tests.kit.shell import WAITS
+from tests.kit.shell import WAITS, Shell
 from tests.kit.wire import HANDSHAKE, pack, pieces
 
 NEGOTIATE = http("POST", "/chat/negotiate?negotiateVersion=1")
@@ -99,6 +99,14 @@ def test_the_clients_of_a_hub_can_be_reached_from_outside() -> None:
     assert peer.hear() == [{"type": 1, "target": "news", "arguments": [1]}]
     with pytest.raises(KeyError):
         served.server.clients(Hub())
+
+
+def test_clients_can_be_asked_once_something_can_wait() -> None:
+    served, shell = site(), Shell()
+    served.server.let_wait(shell)
+    waiting = served.server.clients(served.hub).client("nobody").invoke("AskMe")
+    with pytest.raises(TransportError, match="does not exist"):
+        waiting.send(None)
 
 
 def test_a_hub_at_two_paths_has_one_set_of_clients() -> None:

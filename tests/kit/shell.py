@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
 from typing import Any, Final
 
 from hubproto_core import (
@@ -14,6 +16,7 @@ from hubproto_core import (
     HubConfig,
     HubSession,
     JsonCodec,
+    OutgoingCall,
     Registry,
     RunningCall,
     Session,
@@ -35,6 +38,7 @@ class Shell:
         self.asked_to_cancel: list[RunningCall] = []
         self.woken: list[object] = []
         self.count = 0
+        self._coroutines: dict[RunningCall, Coroutine[Any, Any, Any]] = {}
 
     def run(self) -> bool:
         """Carry out all effects, and those that they lead to; tell whether there were any."""
@@ -88,6 +92,29 @@ class Shell:
             if call in self.running:
                 self.cancel(call)
 
+    def step(self, call: RunningCall) -> None:
+        """The call goes on, from where it waited, to where it waits again or ends; it ends as it is bound to."""
+        self.run()
+        if call not in self._coroutines:
+            self._coroutines[call] = call.function(*call.session.build_arguments(call, call.incoming))
+        try:
+            self._coroutines[call].send(None)
+        except StopIteration as stop:
+            self.finish(call, stop.value)
+        except Exception as error:
+            self.fail(call, error)
+        self.run()
+
+    async def invoke(self, begin: Callable[[], OutgoingCall]) -> Any:
+        """See `Waiter`; it looks again at every `step`."""
+        call = begin()
+        try:
+            while not call.done:
+                await _a_step()
+            return call.outcome()
+        finally:
+            call.abandon()
+
     def was_woken(self, target: object) -> bool:
         """Whether there was a `Wake` for *target* since the last time this was asked about anything."""
         self.run()
@@ -108,6 +135,14 @@ class Shell:
     def _end(self, call: RunningCall) -> None:
         self.run()
         self.running.remove(call)
+        waiting = self._coroutines.pop(call, None)
+        if waiting is not None:
+            waiting.close()
+
+
+@coroutine
+def _a_step() -> Generator[None, None, None]:
+    yield
 
 
 class Peer:
@@ -165,6 +200,8 @@ class HubPeer(Peer):
         handshake: bool = True,
     ) -> None:
         shell = shell or Shell()
+        registry = registry or Registry()
+        registry.waiter = shell
         session = HubSession(
             hub,
             hub.codecs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, assert_never
 
@@ -14,6 +14,7 @@ from hubproto_core import (
     EffectQueue,
     EndOfStream,
     IncomingStream,
+    OutgoingCall,
     RunningCall,
     StartCall,
     Wake,
@@ -135,6 +136,16 @@ class Runner:
             if not waiters and self._waiters.get(target) is waiters:
                 del self._waiters[target]
             raise
+
+    async def invoke(self, begin: Callable[[], OutgoingCall]) -> Any:
+        """Begin a call of ours, and return its outcome when it is there. Cancelling it abandons the call."""
+        call = begin()
+        try:
+            while not call.done:
+                await self.wait(call)
+            return call.outcome()
+        finally:
+            call.abandon()
 
     # calls
 

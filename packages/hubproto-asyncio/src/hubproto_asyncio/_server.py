@@ -29,6 +29,7 @@ class Server:
         """The port it listens on."""
         self._timer: asyncio.TimerHandle | None = None
         runner.add_pump(machine, self)
+        machine.let_wait(runner)
 
     async def listen(self, host: str | None, port: int, ssl_context: ssl.SSLContext | None, tls_timeout: float) -> None:
         """Open the listening sockets; `serve` does it."""

@@ -3,7 +3,7 @@
 from ._binding import Binder, Shape
 from ._call import Call, ConnectionInfo
 from ._client_session import ClientSession, Handlers
-from ._clients import CallerClients, Clients, Groups, Registry, Selection
+from ._clients import CallerClients, Clients, Groups, Registry, Selection, SingleClient
 from ._codecs import Codec, JsonCodec, MessagePackCodec, TransferFormat
 from ._config import HubConfig
 from ._connection import HubConnection, Role
@@ -34,7 +34,7 @@ from ._messages import (
     StreamInvocation,
     StreamItem,
 )
-from ._running import IncomingStream, OutgoingCall, RunningCall, Upload
+from ._running import IncomingStream, OutgoingCall, RunningCall, Upload, Waiter
 from ._session import Session
 from ._values import ZERO_OFFSET, Char, Single
 
@@ -87,6 +87,7 @@ __all__ = [
     "Session",
     "Shape",
     "Single",
+    "SingleClient",
     "StartCall",
     "StreamBindingFailure",
     "StreamInvocation",
@@ -94,6 +95,7 @@ __all__ = [
     "TransferFormat",
     "TransportError",
     "Upload",
+    "Waiter",
     "Wake",
     "WouldBlock",
 ]

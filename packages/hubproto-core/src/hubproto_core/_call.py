@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ._clients import CallerClients, Groups
+from ._running import RunningCall
 
 __all__ = ["Call", "ConnectionInfo"]
 
@@ -17,9 +18,9 @@ class _Connection(Protocol):
     user: str | None
     info: ConnectionInfo
     items: dict[Any, Any]
-    clients: CallerClients
     groups: Groups
 
+    def clients_of(self, call: RunningCall) -> CallerClients: ...
     def abort(self) -> None: ...
 
 
@@ -45,10 +46,11 @@ class ConnectionInfo:
 class Call:
     """Who is calling, and the way back to it and to the others. Valid while the method runs."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_running", "_session")
 
-    def __init__(self, session: _Connection) -> None:
+    def __init__(self, session: _Connection, running: RunningCall) -> None:
         self._session = session
+        self._running = running
 
     @property
     def connection_id(self) -> str:
@@ -72,8 +74,12 @@ class Call:
 
     @property
     def clients(self) -> CallerClients:
-        """The way to call methods of the caller and of other clients."""
-        return self._session.clients
+        """The way to call methods of the caller and of other clients.
+
+        A plain call that awaits `invoke` of a client gives its place back (`HubConfig.max_parallel_calls`): the
+        caller's next call may run meanwhile.
+        """
+        return self._session.clients_of(self._running)
 
     @property
     def groups(self) -> Groups:

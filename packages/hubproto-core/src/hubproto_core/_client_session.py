@@ -60,8 +60,6 @@ class ClientSession(Session):
 
     __slots__ = ("_current", "_handlers", "_queue", "is_open")
 
-    _reads_for_others = True
-
     def __init__(
         self,
         codec: Codec,
@@ -111,6 +109,11 @@ class ClientSession(Session):
         if waiting > self._config.stream_buffer_limit:
             return True
         return not (self._conn.waits_for_ack or self._somebody_waits())
+
+    def _somebody_waits(self) -> bool:
+        return any(not call.done and key not in self._streams for key, call in self._outgoing.items()) or any(
+            stream.waiting for stream in self._streams.values()
+        )
 
     def _receive_call(self, event: Invocation | StreamInvocation) -> None:
         methods = self._handlers.find(event.target)

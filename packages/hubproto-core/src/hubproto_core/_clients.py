@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar, overload
 
+from ._binding import Shape
 from ._codecs import Codec
+from ._errors import LocalProtocolError, TransportError
 from ._messages import Invocation
+from ._running import OutgoingCall, Waiter
 
-__all__ = ["CallerClients", "Clients", "Groups", "Member", "Registry", "Selection"]
+__all__ = ["CallerClients", "Clients", "Groups", "Member", "Registry", "Selection", "SingleClient"]
+
+T = TypeVar("T")
 
 
 class Member(Protocol):
-    """One client's connection, as far as sending to it goes."""
+    """One client's connection, as far as calling its methods goes."""
 
     connection_id: str
     user: str | None
@@ -20,15 +26,20 @@ class Member(Protocol):
     @property
     def codec(self) -> Codec: ...
     def push(self, data: bytes) -> None: ...
+    def invoke(self, target: str, arguments: Sequence[Any], shape: Shape) -> OutgoingCall: ...
 
 
 class Registry:
-    """The connections of one hub on one server. `owner` is woken when one of them is finished."""
+    """The connections of one hub on one server. `owner` is woken when one of them is finished.
 
-    __slots__ = ("connections", "groups", "owner", "users")
+    `waiter`, set by the shell, lets user code wait for what clients answer.
+    """
+
+    __slots__ = ("connections", "groups", "owner", "users", "waiter")
 
     def __init__(self, owner: object = None) -> None:
         self.owner: object = owner
+        self.waiter: Waiter | None = None
         self.connections: dict[str, Member] = {}
         self.groups: dict[str, dict[str, Member]] = {}
         self.users: dict[str, dict[str, Member]] = {}
@@ -80,6 +91,47 @@ class Selection:
             session.push(data)
 
 
+class SingleClient(Selection):
+    """One of the clients: it can also be asked for a result (SPEC 3.10). Looked up whenever it is called."""
+
+    __slots__ = ("_before", "_connection_id", "_registry")
+
+    def __init__(self, registry: Registry, connection_id: str, before: Callable[[], None] | None = None) -> None:
+        """`before` is called before each call whose result is waited for; what it raises prevents the call."""
+        super().__init__(_Connections(registry.connections, (connection_id,)))
+        self._registry = registry
+        self._connection_id = connection_id
+        self._before = before
+
+    @overload
+    def invoke(self, target: str, /, *arguments: Any) -> Coroutine[Any, Any, Any]: ...
+    @overload
+    def invoke(self, target: str, /, *arguments: Any, returns: type[T]) -> Coroutine[Any, Any, T]: ...
+    def invoke(self, target: str, /, *arguments: Any, returns: Any = Any) -> Coroutine[Any, Any, Any]:
+        """Call a method of the client and return its result, converted to `returns`: `await client.invoke("AskMe")`.
+
+        Nothing is sent before it is awaited. There is no limit of time: use the runtime's own (`trio.fail_after`,
+        `asyncio.timeout`). When the waiting is cancelled the client is not told; what it still answers is ignored.
+
+        Raises `HubError` with the client's text when it answers with an error, with no result, or with one that does
+        not fit `returns`; `TransportError` when there is no such connection, or it ends before it has answered;
+        `LocalProtocolError` for an argument that cannot be encoded, and in `on_connected`, before which no client is
+        heard.
+        """
+        waiter = self._registry.waiter
+        if waiter is None:
+            raise LocalProtocolError("no server runs here that could wait for an answer: see Registry.waiter")
+        return waiter.invoke(partial(self._begin, target, arguments, Shape.of(returns)))
+
+    def _begin(self, target: str, arguments: Sequence[Any], shape: Shape) -> OutgoingCall:
+        if self._before is not None:
+            self._before()
+        session = self._registry.connections.get(self._connection_id)
+        if session is None:
+            raise TransportError(f"Connection '{self._connection_id}' does not exist.", kind="IOException")
+        return session.invoke(target, arguments, shape)
+
+
 class _Lookup:
     """Tables of members by name, looked up when they are needed."""
 
@@ -127,9 +179,9 @@ class Clients:
         """Everybody but these connections."""
         return Selection([self._registry.connections], connection_ids)
 
-    def client(self, connection_id: str) -> Selection:
+    def client(self, connection_id: str) -> SingleClient:
         """The connection with this id."""
-        return self.clients(connection_id)
+        return SingleClient(self._registry, connection_id)
 
     def clients(self, *connection_ids: str) -> Selection:
         """The connections with these ids."""
@@ -157,18 +209,23 @@ class Clients:
 
 
 class CallerClients(Clients):
-    """Selectors for the clients of a hub, from inside a call."""
+    """Selectors for the clients of a hub, from inside a call. For `before` see `SingleClient`."""
 
-    __slots__ = ("_caller_id",)
+    __slots__ = ("_before", "_caller_id")
 
-    def __init__(self, registry: Registry, caller_id: str) -> None:
+    def __init__(self, registry: Registry, caller_id: str, before: Callable[[], None] | None = None) -> None:
         super().__init__(registry)
         self._caller_id = caller_id
+        self._before = before
 
     @property
-    def caller(self) -> Selection:
+    def caller(self) -> SingleClient:
         """The client that calls."""
         return self.client(self._caller_id)
+
+    def client(self, connection_id: str) -> SingleClient:
+        """The connection with this id."""
+        return SingleClient(self._registry, connection_id, self._before)
 
     @property
     def others(self) -> Selection:

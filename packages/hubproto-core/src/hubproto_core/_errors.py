@@ -15,7 +15,17 @@ __all__ = [
 
 
 class HubProtoError(Exception):
-    """Base of every exception that hubproto raises on purpose."""
+    """Base of every exception that hubproto raises on purpose.
+
+    `kind` is the name that detailed errors give it, if that is not its class's own.
+    """
+
+    kind: str
+
+    def __init__(self, *arguments: object, kind: str | None = None) -> None:
+        super().__init__(*arguments)
+        if kind is not None:
+            self.kind = kind
 
 
 class LocalProtocolError(HubProtoError):
@@ -29,8 +39,7 @@ class RemoteProtocolError(HubProtoError):
     """
 
     def __init__(self, message: str, *, kind: str = "InvalidDataException") -> None:
-        super().__init__(message)
-        self.kind = kind
+        super().__init__(message, kind=kind)
 
 
 class TransportError(HubProtoError):

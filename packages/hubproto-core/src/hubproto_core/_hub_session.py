@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET
 
-from ._binding import Shape
+from ._binding import ANY, Shape
 from ._call import Call, ConnectionInfo
 from ._clients import CallerClients, Groups, Registry
 from ._codecs import Codec
 from ._config import HubConfig
 from ._connection import HubConnection, Role
 from ._effects import EffectSink, Wake
-from ._errors import HubError, error_text
+from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
 from ._hub import Hub, Method, Parameter
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
-from ._running import IncomingStream, RunningCall
+from ._running import IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
 from ._timers import Timer, TimerTable
 
@@ -45,7 +46,6 @@ class HubSession(Session):
         "_session_timers",
         "_welcome",
         "_welcomed",
-        "clients",
         "connection_id",
         "finished",
         "groups",
@@ -85,7 +85,6 @@ class HubSession(Session):
         self.info: ConnectionInfo = info or ConnectionInfo()
         self.user: str | None = user
         self.items: dict[Any, Any] = {}
-        self.clients: CallerClients = CallerClients(self._registry, connection_id)
         self.groups: Groups = Groups(self._registry, connection_id)
         self.finished: bool = False
         """Nothing of this connection runs any more, `on_disconnected` included."""
@@ -111,9 +110,18 @@ class HubSession(Session):
         if not self._conn.is_open:
             return
         self._conn.send_encoded(data)
-        if self._conn.unsent > self._config.send_limit:
-            self._give_up()
+        self._limit_output()
         self._output_made()
+
+    def invoke(self, target: str, arguments: Sequence[Any] = (), shape: Shape = ANY) -> OutgoingCall:
+        """See `Session.invoke`; a client that reads far too slowly is given up here too."""
+        call = super().invoke(target, arguments, shape)
+        self._limit_output()
+        return call
+
+    def clients_of(self, call: RunningCall) -> CallerClients:
+        """Return the selectors for a running call: when it waits for a client, its slot is free (SPEC 3.9)."""
+        return CallerClients(self._registry, self.connection_id, partial(self._begin_to_ask, call))
 
     def abort(self) -> None:
         """End the connection now; the client is told not to come back by itself (SPEC 3.11)."""
@@ -123,6 +131,9 @@ class HubSession(Session):
         """Begin nothing new, give running calls `shutdown_timeout` to end, then close and invite the client back."""
         if not self._draining:
             self._draining = True
+            if self._pending is not None:  # it is never begun; behind it may be what running calls wait for
+                self._pending = None
+                self._look_again()
             self._session_timers.arm(Timer.SHUTDOWN, now + self._config.shutdown_timeout)
             self._close_if_drained()
 
@@ -135,7 +146,7 @@ class HubSession(Session):
         values: list[Any] = []
         for slot in method.signature.slots:
             if slot == Parameter.CALL:
-                values.append(Call(self))
+                values.append(Call(self, call))
             elif slot == Parameter.REST:
                 values.extend(arguments)
             else:
@@ -160,6 +171,13 @@ class HubSession(Session):
         if self.writable:
             return False
         return not self._conn.waits_for_ack or self._conn.unsent > self._config.send_limit
+
+    def _somebody_waits(self) -> bool:
+        return bool(self._outgoing)  # a slow reader may be slow because it waits for the client's answer
+
+    def _limit_output(self) -> None:
+        if self._conn.unsent > self._config.send_limit:
+            self._give_up()
 
     def _give_up(self) -> None:
         logger.warning(
@@ -199,7 +217,7 @@ class HubSession(Session):
         if error is not None:
             self._refuse(event, error)
         elif self._draining:
-            self._pending = (method, event)  # it is never begun: Close follows
+            logger.debug("connection %s: %r is not begun: Close follows", self.connection_id, method.name)
         elif isinstance(event, StreamInvocation) or signature.streams:
             self._start_call(method, event)
         elif self._plain_calls < self._config.max_parallel_calls:
@@ -261,10 +279,35 @@ class HubSession(Session):
         self._start(call)
         return call
 
+    def _begin_to_ask(self, call: RunningCall) -> None:
+        """A call is about to wait for a client, possibly its own: let others run meanwhile, for it never stops them.
+
+        It goes on afterwards without a slot.
+        """
+        if call.origin is self._hub.connected_hook:
+            text = "Client results inside OnConnectedAsync Hub methods are not allowed."
+            raise LocalProtocolError(text, kind="InvalidOperationException")
+        if self._free_slot(call):
+            self._start_pending()
+            self._look_again()
+
+    def _free_slot(self, call: RunningCall) -> bool:
+        """Take the slot from a call; tell whether it had one."""
+        if not call.holds_slot:
+            return False
+        call.holds_slot = False
+        self._plain_calls -= 1
+        return True
+
+    def _start_pending(self) -> None:
+        """Begin what waits for a slot, if it waits and there is one."""
+        if self._pending is not None and self._plain_calls < self._config.max_parallel_calls:
+            (method, event), self._pending = self._pending, None
+            self._start_plain(method, event)
+
     def _end_call(self, call: RunningCall) -> bool:
         first = super()._end_call(call)
-        if first and call.holds_slot:
-            self._plain_calls -= 1
+        self._free_slot(call)
         if call is self._welcome:
             self._welcome = None
         return first
@@ -274,9 +317,8 @@ class HubSession(Session):
         if self._closed is None:
             if self._draining:
                 self._close_if_drained()
-            elif self._pending is not None and self._plain_calls < self._config.max_parallel_calls:
-                (method, event), self._pending = self._pending, None
-                self._start_plain(method, event)
+            else:
+                self._start_pending()
         else:
             self._dismiss()
 
@@ -330,11 +372,22 @@ class HubSession(Session):
         if call.streams or call.origin.cancellable:
             self._cancel_running(call)
 
+    def _lost_call_error(self, lost: Exception) -> Exception:
+        error = TransportError(f"Connection '{self.connection_id}' disconnected.", kind="IOException")
+        error.__cause__ = lost
+        return error
+
     def _lost_stream_error(self, lost: Exception) -> Exception:
         return HubError("The underlying connection was closed.")
 
-    def _stream_error(self, event: Completion) -> HubError | None:
-        return None if event.error is None else HubError(event.error)  # of an upload, an empty one counts
+    def _completion_error(self, event: Completion) -> HubError | None:
+        return None if event.error is None else HubError(event.error)  # of a client's, an empty one counts
+
+    def _succeed(self, call: OutgoingCall, result: Any) -> None:
+        if result is UNSET:  # the reference fails too, but does not say why
+            call.fail(HubError("The client sent no result."))
+        else:
+            call.succeed(result)
 
     def _close_if_drained(self) -> None:
         if not self._running:

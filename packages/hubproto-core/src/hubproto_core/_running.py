@@ -6,21 +6,26 @@ Nothing here waits. What is not there yet raises `WouldBlock`; a `Wake` for the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from ._binding import Shape
 from ._errors import EndOfStream, WouldBlock
 
-__all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "RunningCall", "StreamOwner", "Upload"]
+__all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "RunningCall", "StreamOwner", "Upload", "Waiter"]
 
 
-class StreamOwner(Protocol):
+class OutgoingOwner(Protocol):
+    """What a call of ours tells the session that made it."""
+
+    def abandon(self, invocation_id: str) -> None: ...
+
+
+class StreamOwner(OutgoingOwner, Protocol):
     """What a stream tells the session that fills it."""
 
     def item_taken(self, stream: IncomingStream) -> None: ...
     def reader_waits(self) -> None: ...
-    def abandon(self, invocation_id: str) -> None: ...
 
 
 class CallOwner(Protocol):
@@ -156,9 +161,10 @@ class RunningCall:
 class OutgoingCall:
     """A call of ours that the peer has not answered yet."""
 
-    __slots__ = ("_error", "_result", "done", "invocation_id", "shape", "uploads")
+    __slots__ = ("_error", "_result", "done", "invocation_id", "session", "shape", "uploads")
 
-    def __init__(self, invocation_id: str, shape: Shape) -> None:
+    def __init__(self, session: OutgoingOwner, invocation_id: str, shape: Shape) -> None:
+        self.session: OutgoingOwner = session
         self.invocation_id: str = invocation_id
         self.shape: Shape = shape
         self.done: bool = False
@@ -183,3 +189,17 @@ class OutgoingCall:
         """The peer answered with an error, or will never answer."""
         self.done = True
         self._error = error
+
+    def abandon(self) -> None:
+        """Nobody waits any more. Harmless when it is done."""
+        self.session.abandon(self.invocation_id)
+
+
+class Waiter(Protocol):
+    """What runs user code, and so can let it wait: the runner of a shell."""
+
+    def invoke(self, begin: Callable[[], OutgoingCall]) -> Coroutine[Any, Any, Any]:
+        """Begin a call when this is first awaited, and return its outcome when it is there.
+
+        However the waiting ends, the call is abandoned: `OutgoingCall.abandon`.
+        """

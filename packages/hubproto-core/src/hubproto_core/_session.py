@@ -212,7 +212,7 @@ class Session(ABC):
         """Call a method of the peer. Wait for the `Wake` of what is returned, then ask for its `outcome()`."""
         self._require_connection()
         plain, stream_ids, uploads = self._split(arguments)
-        call = OutgoingCall(self._conn.invoke(target, plain, stream_ids=stream_ids), shape)
+        call = OutgoingCall(self, self._conn.invoke(target, plain, stream_ids=stream_ids), shape)
         self._outgoing[call.invocation_id] = call
         call.uploads = self._start_uploads(stream_ids, uploads)
         self._output_made()
@@ -225,7 +225,7 @@ class Session(ABC):
         plain, stream_ids, uploads = self._split(arguments)
         invocation_id = self._conn.stream(target, plain, stream_ids=stream_ids)
         stream = self._streams[invocation_id] = IncomingStream(self, invocation_id, shape)
-        call = self._outgoing[invocation_id] = OutgoingCall(invocation_id, shape)
+        call = self._outgoing[invocation_id] = OutgoingCall(self, invocation_id, shape)
         call.uploads = self._start_uploads(stream_ids, uploads)
         self._output_made()
         return stream
@@ -264,7 +264,7 @@ class Session(ABC):
 
     def reader_waits(self) -> None:
         """Somebody waits for what only reading can bring: do not let a slow reader of another stream prevent it."""
-        if not self._reads_for_others or self._conn.want_read:
+        if self._conn.want_read or not self._somebody_waits():
             return
         if self._full is not None and len(self._full) <= self._config.stream_buffer_limit:
             self._full = None
@@ -292,9 +292,6 @@ class Session(ABC):
 
     # what the two ends do differently
 
-    _reads_for_others = False
-    """Whether a full stream of one reader keeps being filled while another reader waits for bytes."""
-
     @abstractmethod
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
@@ -311,9 +308,17 @@ class Session(ABC):
     def _opened(self) -> None:
         """The handshake is done."""
 
-    def _stream_error(self, event: Completion) -> HubError | None:
-        """The error with which the peer ended a stream, if it did; an empty one is none (SPEC 5.3)."""
+    @abstractmethod
+    def _somebody_waits(self) -> bool:
+        """Whether anybody but a slow reader waits for what only reading can bring."""
+
+    def _completion_error(self, event: Completion) -> HubError | None:
+        """The error with which the peer ended a call or stream, if it did; an empty one is none (SPEC 5.3)."""
         return HubError(event.error) if event.error else None
+
+    def _succeed(self, call: OutgoingCall, result: Any) -> None:
+        """The peer answered without an error; `UNSET` is no result at all."""
+        call.succeed(None if result is UNSET else result)
 
     @abstractmethod
     def _ended(self, event: ConnectionClosed) -> None:
@@ -386,47 +391,44 @@ class Session(ABC):
             self.effects.append(Wake(stream))
         size = len(stream)
         if size > self._config.stream_buffer and not (
-            self._reads_for_others and size <= self._config.stream_buffer_limit and self._somebody_waits()
+            size <= self._config.stream_buffer_limit and self._somebody_waits()
         ):
             self._full = stream
 
-    def _somebody_waits(self) -> bool:
-        """Whether anybody but a slow reader waits for what only reading can bring."""
-        return any(not call.done and key not in self._streams for key, call in self._outgoing.items()) or any(
-            stream.waiting for stream in self._streams.values()
-        )
-
     def _receive_completion(self, event: Completion) -> None:
-        error = HubError(event.error) if event.error else None
+        error = self._completion_error(event)
         call = self._outgoing.pop(event.invocation_id, None)
         stream = self._streams.pop(event.invocation_id, None)
         if call is not None:
             if error is not None:
                 call.fail(error)
             else:
-                call.succeed(None if event.result is UNSET else event.result)
+                self._succeed(call, event.result)
             self._cancel_uploads(call)
             self.effects.append(Wake(call))
         if stream is not None:
-            stream.end(self._stream_error(event))
+            stream.end(error)
             self.effects.append(Wake(stream))
 
     def _receive_end(self, event: ConnectionClosed) -> None:
         self._closed = event
         self.error = event.error
         lost = event.error or TransportError("Invocation canceled due to the underlying connection being closed.")
-        for call in self._outgoing.values():
-            call.fail(lost)
-            self.effects.append(Wake(call))
-        self._outgoing.clear()
         for stream in self._streams.values():
             stream.end(self._lost_stream_error(lost))
             self.effects.append(Wake(stream))
         self._streams.clear()
         for running in self._running:
             self._cancel_at_end(running)
+        for call in self._outgoing.values():  # last: who is cancelled and waits for an answer is just cancelled
+            call.fail(self._lost_call_error(lost))
+            self.effects.append(Wake(call))
+        self._outgoing.clear()
         self._ended(event)
         self.effects.append(Wake(self))
+
+    def _lost_call_error(self, lost: Exception) -> Exception:
+        return lost
 
     def _lost_stream_error(self, lost: Exception) -> Exception:
         return lost
@@ -520,7 +522,7 @@ class Session(ABC):
 
     def _require_connection(self) -> None:
         if self._conn.is_over:
-            raise self.error or TransportError("The connection is closed.")
+            raise self._lost_call_error(self.error or TransportError("The connection is closed."))
 
 
 def _source_of(upload: Upload) -> Any:

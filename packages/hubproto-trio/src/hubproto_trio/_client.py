@@ -7,6 +7,7 @@ import os
 import ssl
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
@@ -116,13 +117,7 @@ class Connection:
         first, `LocalProtocolError` for an argument that cannot be encoded.
         """
         session = self._machine.started()
-        call = session.invoke(target, arguments, Shape.of(returns))
-        try:
-            while not call.done:
-                await self._runner.wait(call)
-            return call.outcome()
-        finally:
-            session.abandon(call.invocation_id)
+        return await self._runner.invoke(partial(session.invoke, target, arguments, Shape.of(returns)))
 
     async def send(self, target: str, /, *arguments: Any) -> None:
         """Call a method of the hub without waiting for it to run; only waits while the socket takes no more."""

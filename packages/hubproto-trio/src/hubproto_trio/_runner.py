@@ -14,6 +14,7 @@ from hubproto_core import (
     EffectQueue,
     EndOfStream,
     IncomingStream,
+    OutgoingCall,
     RunningCall,
     StartCall,
     Wake,
@@ -115,6 +116,16 @@ class Runner:
         finally:
             if not waiter.statistics().tasks_waiting and self._waiters.get(target) is waiter:
                 del self._waiters[target]
+
+    async def invoke(self, begin: Callable[[], OutgoingCall]) -> Any:
+        """Begin a call of ours, and return its outcome when it is there. Cancelling it abandons the call."""
+        call = begin()
+        try:
+            while not call.done:
+                await self.wait(call)
+            return call.outcome()
+        finally:
+            call.abandon()
 
     # calls
 

@@ -72,6 +72,7 @@ async def serve(
     listening = trio.CancelScope()
     async with trio.open_nursery() as nursery:
         runner = Runner(machine.effects, nursery)
+        machine.let_wait(runner)
 
         async def accepted(stream: trio.abc.Stream) -> None:
             if ssl_context is not None:

@@ -14,6 +14,7 @@ from .._effects import Effect, EffectQueue, Wake
 from .._errors import HubProtoError
 from .._hub import Hub
 from .._hub_session import HubSession
+from .._running import Waiter
 from .._timers import Timer, TimerTable
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._messages import Request, Response
@@ -83,6 +84,11 @@ class HubServer:
     def clients(self, hub: Hub) -> Clients:
         """Return the clients of one of the hubs. Raises KeyError for a hub that is not served here."""
         return Clients(self._registries[hub])
+
+    def let_wait(self, waiter: Waiter) -> None:
+        """From now on user code waits by this runner for what clients answer; see `Registry.waiter`."""
+        for registry in self._registries.values():
+            registry.waiter = waiter
 
     def connection(self, *, now: float) -> HttpServerConnection:
         """Return the machine for a socket that has just been accepted."""
