@@ -2,7 +2,7 @@
 
 import pytest
 
-from hubproto_core import EndOfStream, HubError, OutgoingCall, Shape, Upload, WouldBlock
+from hubproto_core import EndOfStream, HubError, OutgoingCall, RunningCall, Shape, Upload, WouldBlock
 from hubproto_core._running import IncomingStream
 from tests.kit.shell import ServerPeer
 
@@ -77,3 +77,12 @@ def test_a_call_may_fail() -> None:
 def test_an_upload_marks_its_source() -> None:
     source = [1, 2]
     assert Upload(source).source is source
+
+
+def test_a_call_begins_with_nothing_done() -> None:
+    session = ServerPeer().session
+    call = RunningCall(session, print, (1,), invocation_id="7", label="Print", inline=True)
+    assert (call.session, call.function, call.arguments) == (session, print, (1,))
+    assert (call.invocation_id, call.label, call.origin, call.incoming) == ("7", "Print", None, ())
+    assert (call.inline, call.streams) == (True, False)
+    assert not any((call.done, call.cancelled, call.iterating, call.holds_slot))

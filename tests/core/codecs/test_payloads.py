@@ -861,3 +861,9 @@ def test_json_is_read_the_same_with_and_without_preparation(wire: Any, type_: An
     alone = outcome(wire, type_)
     beside = outcome([wire, "00:00:01"], tuple[type_, timedelta])
     assert beside == ("does not fit" if alone == "does not fit" else (alone, SECOND))
+
+
+def test_an_object_has_names_for_keys() -> None:
+    payloads = MessagePackPayloads.of("pascal", None, None)
+    with pytest.raises(ValueError, match="Expected the name of a member, got `1`"):
+        payloads.decoder(Track)(msgspec.msgpack.encode({1: "a"}))
