@@ -1,6 +1,7 @@
 """Shapes of payloads."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -27,6 +28,21 @@ def test_without_declarations_everything_is_taken() -> None:
 def test_shapes_of_a_type_are_made_once() -> None:
     assert Shape.of(int) is Shape.of(int)
     assert Shape.of(int).type is int
+
+
+@pytest.mark.parametrize(
+    ("type_", "name"),
+    [
+        (Any, "Object"),
+        (str, "String"),
+        (bytes, "Byte[]"),
+        (UUID, "UUID"),
+        (list[int], "list"),
+        (int | None, "int | None"),
+    ],
+)
+def test_error_texts_call_types_as_dotnet_does_if_it_can(type_: Any, name: str) -> None:
+    assert Shape(type_).name == name
 
 
 @pytest.mark.parametrize("type_", [int | float | str | bytes | tuple[int, str] | list[int], type[int] | int])

@@ -116,8 +116,8 @@ def asked(config: HubConfig | None = None, **answer: Any) -> list[Any]:
         ({"error": "Client error"}, {"error": "HubException: Client error"}),
         ({"error": ""}, {"error": "HubException: "}),
         ({}, {"error": "HubException: The client sent no result."}),
-        ({"result": 5}, {"error": "HubException: Error trying to deserialize result to str. "}),
-        ({"result": None}, {"error": "HubException: Error trying to deserialize result to str. "}),
+        ({"result": 5}, {"error": "HubException: Error trying to deserialize result to String. "}),
+        ({"result": None}, {"error": "HubException: Error trying to deserialize result to String. "}),
     ],
 )
 @pytest.mark.parametrize("detailed_errors", [False, True])

@@ -85,7 +85,7 @@ def test_a_call_is_answered(answer: dict[str, Any], shape: Shape, result: Any) -
     ("answer", "text"),
     [
         ({"error": "no such method"}, "no such method"),
-        ({"result": "three"}, "Error trying to deserialize result to int. "),
+        ({"result": "three"}, "Error trying to deserialize result to Int64. "),
     ],
 )
 def test_a_call_may_fail(answer: dict[str, Any], text: str) -> None:

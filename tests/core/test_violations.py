@@ -391,7 +391,7 @@ BY_SERVERS = [
     says("more calls than `max_open_calls`", *(call("ask", 1, id=f"s{n}") for n in range(4)), call("ask", 1), outcome=CALL_FAILS, text="Failed to invoke 'ask': at most 4 calls may be open on a connection."),
     says("an item for a plain call", item(1, "1"), outcome=IGNORED),
     says("an item of a wrong type", item("x", "2"), outcome=STREAM_FAILS, text="Failed to bind Stream message. JsonException: Expected `int`, got `str`"),
-    says("a result of a wrong type", completion("1", result="x"), outcome=OUR_CALL_FAILS, text="Error trying to deserialize result to int. Expected `int`, got `str`"),
+    says("a result of a wrong type", completion("1", result="x"), outcome=OUR_CALL_FAILS, text="Error trying to deserialize result to Int64. Expected `int`, got `str`"),
     says("an item, or another end, after the end of its stream", completion("2"), item(1, "2"), completion("2", error="x"), outcome=IGNORED),
     says("messages that have arrived before", sequence(1), item(1, "2"), stage=STATEFUL, outcome=IGNORED),
     *(says(title, message, stage=STATEFUL, outcome=CLOSES, text=text) for title, message, text in counted_wrongly()),
@@ -449,7 +449,7 @@ IN_MESSAGEPACK = [
     packed("too few arguments", "0b 96 01 80 a1 39 a3 41 64 64 91 01", CALL_FAILS, "Failed to invoke 'Add' due to an error on the server. InvalidDataException: Invocation provides 1 argument(s) but target expects 2."),
     packed("an argument of a wrong type", "0d 96 01 80 a1 39 a3 41 64 64 92 01 a1 78", CALL_FAILS, f"Failed to invoke 'Add' due to an error on the server. InvalidDataException: {BINDING}"),
     packed("arguments nested deeper than `max_depth`", "12 95 01 80 a1 39 a3 53 75 6d 91 91 91 91 91 91 91 91 01", CALL_FAILS, f"Failed to invoke 'Sum' due to an error on the server. InvalidDataException: {BINDING}"),
-    packed("an item of a wrong type", "07 94 02 80 a1 75 a1 78", STREAM_FAILS, "Failed to bind Stream message. InvalidDataException: Deserializing object of the `int` type for 'item' failed. Expected `int`, got `str`"),
+    packed("an item of a wrong type", "07 94 02 80 a1 75 a1 78", STREAM_FAILS, "Failed to bind Stream message. InvalidDataException: Deserializing object of the `Int64` type for 'item' failed. Expected `int`, got `str`"),
 ]  # fmt: skip
 
 Command = Callable[[HubConnection], object]

@@ -103,6 +103,7 @@ def build(config: HubConfig) -> Hub:
     add_calls(hub)
     add_types(hub)
     add_sending(hub)
+    add_client_results(hub)
     add_streams(hub)
     add_uploads(hub)
     return hub
@@ -264,6 +265,16 @@ def add_sending(hub: Hub) -> None:
     def flood(n: Int32, call: Call) -> None:
         for i in range(n):
             call.clients.caller.send("flood", i)
+
+
+def add_client_results(hub: Hub) -> None:
+    @hub.method("AskClient")
+    async def ask_client(question: str | None, call: Call) -> str:
+        return await call.clients.caller.invoke("AskMe", question, returns=str)
+
+    @hub.method("AskOther")
+    async def ask_other(connection_id: str, question: str | None, call: Call) -> str:
+        return await call.clients.client(connection_id).invoke("AskMe", question, returns=str)
 
 
 def add_streams(hub: Hub) -> None:

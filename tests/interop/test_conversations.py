@@ -16,12 +16,6 @@ from tests.interop.conftest import StartLab
 NOT_YET = {
     "errors / not authorized": "authorization",
     "errors / unauthorized hub method named in another case": "authorization",
-    "client-results / answered": "client results",
-    "client-results / error": "client results",
-    "client-results / wrong type": "client results",
-    "client-results / answered twice": "client results",
-    "client-results / inside a hub method with one slot": "client results",
-    "messagepack client-results / answered": "client results",
 }
 """Recordings whose methods or types the lab hub does not have yet."""
 
@@ -33,7 +27,7 @@ DIFFERENCES: dict[str, str] = {
 }
 """Recordings that we answer in another way, each with the reason. Fewer than eight."""
 
-BETTER_LATER = {"client-results / no result": "client results"}
+BETTER_LATER: dict[str, str] = {}
 """Recordings of the reference's errors (`better`) for which conversations/better.jsonl says nothing yet."""
 
 

@@ -10,8 +10,6 @@ from tests.interop import _peers
 from tests.interop._lab import Lab
 
 LATER = {
-    "client result": "client results",
-    "client result, asynchronous": "client results",
     "stateful reconnect: nothing lost, nothing doubled, same id": "stateful reconnect",
 }
 """Checks that need what is not there yet. One that passes all the same must leave the table."""

@@ -244,29 +244,29 @@ async def test_a_client_that_leaves_ends_the_call_that_asks_it(
 
 async def test_who_asks_another_is_told_that_it_left(rt: Runtime) -> None:
     hub = AskingHub(rt)
+    asked: list[str] = []
     async with rt.serve(hub, config=HubConfig(detailed_errors=True)) as server, rt.connect(server.url) as client:
-        asked = rt.Event()
-        async with rt.connect(server.url) as other:
+        async with rt.tasks() as tasks, rt.connect(server.url) as other:
             name = other.connection_id
-            other.on("AskMe", lambda _question: rt.sleep_forever())
             assert name is not None
+
+            @other.on("AskMe")
+            async def answer(question: str) -> None:
+                asked.append(question)
+                await rt.sleep_forever()
 
             async def ask() -> None:
                 with pytest.raises(HubError, match=f"IOException: Connection '{name}' disconnected"):
-                    await client.invoke("AskOther", name, "q")
+                    await client.invoke("AskOther", name, "inside")
 
             async def ask_from_outside() -> None:
-                asked.set()
+                assert name is not None
                 with pytest.raises(TransportError, match=f"^Connection '{name}' disconnected"):
-                    await server.server.clients(hub).client(name).invoke("AskMe", "q")
+                    await server.server.clients(hub).client(name).invoke("AskMe", "outside")
 
-            tasks = rt.tasks()
-            nursery = await tasks.__aenter__()
-            nursery.start_soon(ask)
-            nursery.start_soon(ask_from_outside)
-            await asked.wait()
-            await client.invoke("Add", 1, 2)
-        await tasks.__aexit__(None, None, None)
+            tasks.start_soon(ask)
+            tasks.start_soon(ask_from_outside)
+            await rt.eventually(lambda: sorted(asked) == ["inside", "outside"])
         with pytest.raises(HubError, match=f"IOException: Connection '{name}' does not exist"):
             await client.invoke("AskOther", name, "q")
 
@@ -274,7 +274,7 @@ async def test_who_asks_another_is_told_that_it_left(rt: Runtime) -> None:
 async def test_a_server_that_stops_ends_what_waits(rt: Runtime) -> None:
     hub = AskingHub(rt)
     ended: list[str] = []
-    async with rt.serve(hub, config=HubConfig(shutdown_timeout=0.1)) as server:
+    async with rt.serve(hub, config=HubConfig(shutdown_timeout=0.1, close_timeout=0.1)) as server:
         with await Peer.dial(rt, server.port) as peer:
             await peer.send({"type": 1, "invocationId": "1", "target": "AskClient", "arguments": ["q"]})
             assert (await peer.read())["invocationId"] == "s1"

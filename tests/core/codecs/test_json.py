@@ -496,7 +496,7 @@ def test_results_get_their_declared_type(text: str, message: Completion) -> None
     assert decode_declared(text) == message
 
 
-@pytest.mark.parametrize(("invocation_id", "name"), [("1", "int"), ("2", "int | None")])
+@pytest.mark.parametrize(("invocation_id", "name"), [("1", "Int64"), ("2", "int | None")])
 def test_results_that_do_not_fit_are_an_error_of_the_call(invocation_id: str, name: str) -> None:
     message = decode_declared(f'{{"type":3,"invocationId":"{invocation_id}","result":"five"}}')
     assert isinstance(message, Completion)

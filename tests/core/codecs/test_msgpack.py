@@ -468,7 +468,7 @@ def test_items_get_their_declared_type() -> None:
 @pytest.mark.parametrize(
     ("stream_id", "item", "reason"),
     [
-        ("s", "five", "Deserializing object of the `int` type for 'item' failed. Expected `int`, got `str`"),
+        ("s", "five", "Deserializing object of the `Int64` type for 'item' failed. Expected `int`, got `str`"),
         (
             "t",
             True,
@@ -518,7 +518,11 @@ def test_results_get_their_declared_type(elements: tuple[Any, ...], message: Com
 @pytest.mark.parametrize(
     ("invocation_id", "result", "reason"),
     [
-        ("1", "five", "int. Deserializing object of the `int` type for 'argument' failed. Expected `int`, got `str`"),
+        (
+            "1",
+            "five",
+            "Int64. Deserializing object of the `Int64` type for 'argument' failed. Expected `int`, got `str`",
+        ),
         (
             "2",
             "five",

@@ -15,6 +15,15 @@ BINDING_ERROR = (
 )
 """The reference's text for arguments of wrong types."""
 
+_NAMES: dict[Any, str] = {
+    Any: "Object",
+    bool: "Boolean",
+    int: "Int64",
+    float: "Double",
+    str: "String",
+    bytes: "Byte[]",
+}
+
 
 class Shape:
     """The type of one payload. `length` is the number of arguments, for a payload that is a list of them.
@@ -30,6 +39,11 @@ class Shape:
         self.type: Any = type
         self.length: int | None = length
         self.decoders: dict[object, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """What error texts call the type: as .NET does where it has the same one."""
+        return str(_NAMES.get(self.type) or getattr(self.type, "__name__", self.type))
 
     @classmethod
     @lru_cache(maxsize=256)

@@ -426,8 +426,7 @@ def _completion(fields: _Record, payloads: JsonPayloads, binder: Binder) -> HubM
         try:
             result = _decode_payload(fields.result, shape, payloads)
         except Exception as wrong:
-            type_name = getattr(shape.type, "__name__", str(shape.type))
-            error = f"Error trying to deserialize result to {type_name}. {wrong}"
+            error = f"Error trying to deserialize result to {shape.name}. {wrong}"
     return Completion(headers=_headers(fields), invocation_id=invocation_id, error=error, result=result)
 
 

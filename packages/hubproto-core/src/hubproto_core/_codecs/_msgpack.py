@@ -327,7 +327,7 @@ class MessagePackCodec:
         try:
             result = self._decode_payload(raw, shape, max_depth)
         except Exception as error:
-            text = f"Error trying to deserialize result to {_type_name(shape)}. {_unfit('argument', shape, error)}"
+            text = f"Error trying to deserialize result to {shape.name}. {_unfit('argument', shape, error)}"
             return Completion(headers=headers or None, invocation_id=invocation_id, error=text)
         return Completion(headers=headers or None, invocation_id=invocation_id, result=result)
 
@@ -406,10 +406,6 @@ def _why_arguments_do_not_bind(raw: Raw | None, shape: Shape, error: Exception) 
     return wrong
 
 
-def _type_name(shape: Shape) -> str:
-    return "Object" if shape.type is Any else getattr(shape.type, "__name__", str(shape.type))
-
-
 def _unfit(what: str, shape: Shape, error: Exception) -> str:
-    text = f"Deserializing object of the `{_type_name(shape)}` type for '{what}' failed."
+    text = f"Deserializing object of the `{shape.name}` type for '{what}' failed."
     return f"{text} {error}" if isinstance(error, msgspec.ValidationError) else text
