@@ -16,7 +16,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct, field
 
-from hubproto_core import Call, Char, Hub, HubConfig, HubError, JsonCodec, MessagePackCodec, Single
+from hubproto_core import ZERO_OFFSET, Call, Char, Hub, HubConfig, HubError, JsonCodec, MessagePackCodec, Single
 
 __all__ = ["Point", "Zoo", "build", "hub", "serial_hub"]
 
@@ -144,7 +144,7 @@ def add_calls(hub: Hub) -> None:
 
     @hub.method("Now")
     def now() -> datetime:
-        return datetime.now(UTC)
+        return datetime.now(ZERO_OFFSET)  # a DateTimeOffset, as the reference's
 
     @hub.method("Bytes")
     def first_bytes(n: Int32) -> bytes:
