@@ -16,7 +16,18 @@ from uuid import UUID
 
 from msgspec import Meta, Struct, field
 
-from hubproto_core import Call, Char, Hub, HubConfig, HubError, JsonCodec, MessagePackCodec, Requirement, Single
+from hubproto_core import (
+    ZERO_OFFSET,
+    Call,
+    Char,
+    Hub,
+    HubConfig,
+    HubError,
+    JsonCodec,
+    MessagePackCodec,
+    Requirement,
+    Single,
+)
 
 __all__ = ["Point", "Zoo", "build", "hub", "serial_hub"]
 
@@ -98,9 +109,8 @@ counts = Counts()
 
 def build(config: HubConfig, requires: Requirement | None = None) -> Hub:
     """Return the lab hub with these settings, for those who meet the requirement."""
-    hub = Hub(
-        config, requires=requires, codecs=[JsonCodec(), MessagePackCodec(rename="pascal")]
-    )  # names in MessagePack as in .NET
+    codecs = [JsonCodec(), MessagePackCodec(rename="pascal")]  # names in MessagePack as in .NET
+    hub = Hub(config, requires=requires, codecs=codecs)
     add_lifecycle(hub)
     add_calls(hub)
     add_types(hub)
@@ -146,7 +156,7 @@ def add_calls(hub: Hub) -> None:
 
     @hub.method("Now")
     def now() -> datetime:
-        return datetime.now(UTC)
+        return datetime.now(ZERO_OFFSET)  # a DateTimeOffset, as the reference's
 
     @hub.method("Bytes")
     def first_bytes(n: Int32) -> bytes:

@@ -117,7 +117,7 @@ class Admission:
             return
         path = self._request.path
         if isinstance(error, AccessDenied):
-            logger.info("a request for the hub at %s was not let in: %s", path, error or "no reason given")
+            logger.info("a request for the hub at %s was not let in: %s", path, str(error) or "no reason given")
             self._decide(_FORBIDDEN if error.known else _UNAUTHORIZED)
         else:
             logger.error("the %s of the hub at %s failed: %s", call.label, path, type(error).__name__, exc_info=error)
