@@ -20,6 +20,7 @@ from hubproto_core import (
     ZERO_OFFSET,
     Call,
     Char,
+    Codec,
     Hub,
     HubConfig,
     HubError,
@@ -109,7 +110,7 @@ counts = Counts()
 
 def build(config: HubConfig, requires: Requirement | None = None) -> Hub:
     """Return the lab hub with these settings, for those who meet the requirement."""
-    codecs = [JsonCodec(), MessagePackCodec(rename="pascal")]  # names in MessagePack as in .NET
+    codecs: list[Codec] = [JsonCodec(), MessagePackCodec(rename="pascal")]  # names in MessagePack as in .NET
     hub = Hub(config, requires=requires, codecs=codecs)
     add_lifecycle(hub)
     add_calls(hub)
