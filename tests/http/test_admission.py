@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -119,6 +120,29 @@ def test_without_a_clock_nobody_expires() -> None:
     accepted = endpoint.handle(request, Principal("a", expires_at=5.0), now=0.0)
     assert isinstance(accepted, WebSocketAccepted)
     assert accepted.session.next_timeout() == 15.0
+
+
+def test_a_user_id_becomes_a_text() -> None:
+    served = site(authenticator=lambda request: Principal(7))  # type: ignore[arg-type]
+    assert who(served) == ["7", True]
+
+
+@pytest.mark.parametrize(
+    ("user_id", "expires_at", "kind"),
+    [(lambda principal: {}[principal.claims], None, "KeyError"), (None, "soon", "TypeError")],
+    ids=["user id", "expiry"],
+)
+def test_a_principal_of_which_nothing_can_be_made(
+    user_id: Any, expires_at: Any, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = Hub(user_id=user_id) if user_id else Hub()
+    principal = Principal("ann", claims="s3cr3t", expires_at=expires_at)
+    served = Site(hub, authenticator=lambda request: principal)
+    token = json.loads(ask(served).body)["connectionToken"]
+    for _ in range(2):  # the token is not used up
+        assert served.socket().send(upgrade(f"/chat?id={token}")).startswith(b"HTTP/1.1 500 ")
+    assert caplog.messages == [f"the principal of the hub at /chat failed: {kind}"] * 2
+    assert "s3cr3t" not in caplog.text
 
 
 # --- whether it may come in ------------------------------------------------------------------------------------------
@@ -309,7 +333,43 @@ def test_nothing_that_decides_is_a_stream() -> None:
         admission.send_item(call, None)
 
 
+def kept_alive() -> tuple[Site, Socket, RunningCall]:
+    """A socket whose second request waits for the authenticator."""
+    served = site(None, slowly, request_timeout=10.0, idle_timeout=100.0)
+    socket = served.socket()
+    assert socket.send(http("GET", "/elsewhere"), now=1.0) != b""
+    assert socket.conn.next_timeout() == 101.0
+    assert socket.send(http("POST", NEGOTIATE), now=2.0) == b""
+    return served, socket, served.shell.find("authenticator")
+
+
+def test_every_request_is_decided_about_in_time() -> None:
+    _, socket, _ = kept_alive()
+    assert socket.conn.next_timeout() == 12.0
+    socket.conn.handle_timeout(now=12.0)
+    assert socket.take(now=12.0).startswith(b"HTTP/1.1 503 ")
+
+
+def test_half_a_request_behind_one_that_is_decided_has_its_own_time() -> None:
+    served, socket, call = kept_alive()
+    assert socket.send(b"GET /chat HTTP/1.1\r\n", now=3.0) == b""
+    served.shell.finish(call, None)
+    assert socket.take(now=4.0).startswith(b"HTTP/1.1 200 ")
+    assert socket.conn.next_timeout() == 14.0
+
+
 # --- what must not be seen -------------------------------------------------------------------------------------------
+
+
+def test_what_fails_is_logged_with_its_place_but_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    users: dict[str | None, Principal] = {}
+    header = "Authorization: Bearer s3cr3t"
+    answer = ask(site(authenticator=lambda request: users[request.access_token]), header)
+    assert (answer.status, answer.body) == (500, b"")
+    assert caplog.messages == ["the authenticator of the hub at /chat/negotiate failed: KeyError"]
+    assert "KeyError (its text is not logged" in caplog.text
+    assert "users[request.access_token]" in caplog.text
+    assert "s3cr3t" not in caplog.text
 
 
 def test_tokens_never_reach_the_log(caplog: pytest.LogCaptureFixture) -> None:

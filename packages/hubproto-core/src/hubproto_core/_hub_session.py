@@ -241,7 +241,7 @@ class HubSession(Session):
             self._start(self._check)
 
     def _decide(self, check: _Check, allowed: bool) -> None:
-        if self._closed is not None:
+        if not self._conn.is_open:
             return
         if allowed:
             self._admit(check.method, check.event)
@@ -419,10 +419,16 @@ class HubSession(Session):
             self.close(text)
             return
         if isinstance(call.origin, _Check):
-            if self._closed is None:
+            if self._conn.is_open:
                 self._refuse(call.origin.event, self._failure_text(call, error))
             return
         super()._fail_call(call, error)
+
+    def _cancel_call(self, call: RunningCall) -> None:
+        if not isinstance(call.origin, _Check):
+            super()._cancel_call(call)
+        elif not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
+            self._decide(call.origin, allowed=False)
 
     def _failure_text(self, call: RunningCall, error: Exception) -> str:
         base = f"An unexpected error occurred invoking '{call.label}' on the server."

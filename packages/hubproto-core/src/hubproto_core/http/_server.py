@@ -42,7 +42,8 @@ class HttpConfig:
     """Body of a request; more is answered 413."""
 
     request_timeout: float = 15.0
-    """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte."""
+    """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte; and
+    seconds that authenticator and policy may then take to decide about it."""
 
     idle_timeout: float = 120.0
     """Seconds that a connection is kept for another request."""
@@ -213,10 +214,7 @@ class HttpServerConnection:
             self._h11.receive_data(data)
             if self._admission is not None:
                 return
-            self._advance(now)
-            if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
-                self._timers.clear()
-                self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
+            self._read_on(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """The socket gives no more bytes, in order or because of an error. Nothing is owed to a half request."""
@@ -270,6 +268,16 @@ class HttpServerConnection:
         if self._accepted is not None and self._endpoint is not None:
             self._endpoint.release(self._accepted.token)
 
+    def _read_on(self, now: float) -> None:
+        self._advance(now)
+        if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
+            self._await_request(now)
+
+    def _await_request(self, now: float) -> None:
+        """A request may take so long to arrive, and so long to be decided about."""
+        self._timers.clear()
+        self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
+
     def _advance(self, now: float) -> None:
         while not self._finished and self._transport is None:
             try:
@@ -316,6 +324,7 @@ class HttpServerConnection:
             self._answer(asked, None, now)
         else:
             self._asked = asked
+            self._await_request(now)
 
     def _go_on(self, now: float) -> None:
         """Answer the request that has been decided about, if it has."""
@@ -327,7 +336,7 @@ class HttpServerConnection:
             self._respond(admission.answer, now)
         else:
             self._answer(asked, admission.principal, now)
-        self._advance(now)
+        self._read_on(now)
 
     def _answer(self, asked: _Asked, principal: Any, now: float) -> None:
         request, endpoint, negotiates = asked.request, asked.endpoint, asked.negotiates
