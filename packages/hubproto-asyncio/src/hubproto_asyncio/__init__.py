@@ -8,6 +8,7 @@ from hubproto_core import (
     Codec,
     Hub,
     HubConfig,
+    HubContext,
     HubError,
     HubProtoError,
     JsonCodec,
@@ -17,6 +18,7 @@ from hubproto_core import (
     Single,
     TransportError,
     Upload,
+    wire_name,
 )
 from hubproto_core.http import HttpConfig
 
@@ -33,6 +35,7 @@ __all__ = [
     "HttpConfig",
     "Hub",
     "HubConfig",
+    "HubContext",
     "HubError",
     "HubProtoError",
     "JsonCodec",
@@ -46,4 +49,5 @@ __all__ = [
     "Upload",
     "connect",
     "serve",
+    "wire_name",
 ]

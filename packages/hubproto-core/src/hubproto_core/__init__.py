@@ -3,7 +3,18 @@
 from ._binding import Binder, Shape
 from ._call import Call, ConnectionInfo
 from ._client_session import ClientSession, Handlers
-from ._clients import CallerClients, Clients, Groups, Registry, Selection, SingleClient
+from ._clients import (
+    CallerClients,
+    CallerGroups,
+    Clients,
+    Groups,
+    HubContext,
+    Registry,
+    Selection,
+    SingleClient,
+    TypedCallerClients,
+    TypedClients,
+)
 from ._codecs import Codec, JsonCodec, MessagePackCodec, TransferFormat
 from ._config import HubConfig
 from ._connection import HubConnection, Role
@@ -34,7 +45,8 @@ from ._messages import (
     StreamInvocation,
     StreamItem,
 )
-from ._running import IncomingStream, OutgoingCall, RunningCall, Upload, Waiter
+from ._proxies import wire_name
+from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
 from ._values import ZERO_OFFSET, Char, Single
 
@@ -46,6 +58,7 @@ __all__ = [
     "Binder",
     "Call",
     "CallerClients",
+    "CallerGroups",
     "CancelCall",
     "CancelInvocation",
     "Char",
@@ -66,6 +79,7 @@ __all__ = [
     "Hub",
     "HubConfig",
     "HubConnection",
+    "HubContext",
     "HubError",
     "HubMessage",
     "HubProtoError",
@@ -77,6 +91,7 @@ __all__ = [
     "LocalProtocolError",
     "MessagePackCodec",
     "OutgoingCall",
+    "Pending",
     "Ping",
     "Registry",
     "RemoteProtocolError",
@@ -94,8 +109,11 @@ __all__ = [
     "StreamItem",
     "TransferFormat",
     "TransportError",
+    "TypedCallerClients",
+    "TypedClients",
     "Upload",
     "Waiter",
     "Wake",
     "WouldBlock",
+    "wire_name",
 ]

@@ -91,6 +91,7 @@ class Method:
     function: Callable[..., Any]
     signature: Signature
     cancellable: bool
+    coalesces: bool = False
 
 
 class Hub:
@@ -108,7 +109,7 @@ class Hub:
         self._connected: Method | None = None
         self._disconnected: Method | None = None
 
-    def method(self, name: str | None = None, *, cancellable: bool = True) -> Callable[[F], F]:
+    def method(self, name: str | None = None, *, cancellable: bool = True, coalesce: bool = False) -> Callable[[F], F]:
         """Decorate a function that clients may call, as `name` or else by its own name, in any case.
 
         It may be a plain function, an `async def` one, or an asynchronous generator, whose items the client gets as a
@@ -118,12 +119,18 @@ class Hub:
         `cancellable=False`: a client that gives up waiting does not stop it (it is still stopped when the connection
         ends). Streams can always be stopped.
 
+        `coalesce=True`, of a stream: only its latest item counts. A client that reads too slowly does not pause it:
+        what it has not been sent yet is replaced by the next item, so that one item waits at most. The last one before
+        the end always arrives.
+
         Raises TypeError for a name that is taken and for parameters that no call could fill.
         """
 
         def decorate(function: F) -> F:
             wire_name = name if name is not None else function.__name__
-            method = Method(wire_name, function, Signature.of(function, wire_name), cancellable)
+            method = Method(wire_name, function, Signature.of(function, wire_name), cancellable, coalesce)
+            if coalesce and not method.signature.is_stream:
+                raise TypeError(f"{wire_name!r}: only the items of a stream can be coalesced")
             if wire_name.lower() in self._methods:
                 raise TypeError(f"Duplicate definitions of '{wire_name}'. Overloading is not supported.")
             self._methods[wire_name.lower()] = method
