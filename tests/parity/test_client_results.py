@@ -349,5 +349,5 @@ async def test_a_question_that_nobody_awaits_is_not_asked_and_python_says_so(rt:
             assert await client.invoke("Forget") == "forgotten"
             gc.collect()
         assert await client.invoke("Add", 2, 3) == 5
-    assert "coroutine 'Runner.invoke' was never awaited" in [str(warning.message) for warning in caught]
+    assert "coroutine 'Runner.outcome_of' was never awaited" in [str(warning.message) for warning in caught]
     assert asked == []

@@ -89,8 +89,8 @@ class Registry:
 
     def leave(self, group: str, connection_id: str) -> None:
         """Take a connection out of a group, if it is in it."""
-        joined = self._joined.get(connection_id, ())
-        if group not in joined:
+        joined = self._joined.get(connection_id)
+        if joined is None or group not in joined:
             return
         joined.remove(group)
         if not joined:
