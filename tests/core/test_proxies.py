@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from hubproto_core import Call, CallerClients, Hub, HubConfig, LocalProtocolError, Registry, wire_name
+from hubproto_core import Call, CallerClients, Hub, HubConfig, HubContext, LocalProtocolError, Registry, wire_name
 from hubproto_core._proxies import contract_of
 from tests.kit.shell import HubPeer, Shell
 
@@ -274,8 +274,12 @@ def test_typed_calls_can_be_coalesced() -> None:
         chat.coalesce("other").caller.said("bob", text)
     said, last = ["said", "ann", "1"], ["said", "ann", "3"]
     assert room.heard() == [[said, last, ["said", "bob", "3"]], [said, last]]
-    typed = room.clients.typed(ChatClient)
-    assert type(typed.coalesce("key")) is type(typed)
+    outside = HubContext(room.registry).clients.typed(ChatClient, rename="pascal")
+    outside.coalesce("key").client("b").said("ann", "1")
+    for text in ("2", "3"):
+        outside.coalesce("key").client("b").said("ann", text)
+    outside.client("a").hello()
+    assert room.heard() == [[["Hello"]], [["Said", "ann", "1"], ["Said", "ann", "3"]]]
 
 
 async def wrong_calls(clients: CallerClients) -> None:
