@@ -204,10 +204,10 @@ def measure(runtime: str, port: int, pid: int, clients: int, slow: int, messages
             selector.register(client.sock, selectors.EVENT_READ, client)
         missing = len(readers)
         while missing:
-            for key, _ in selector.select(60) or [(None, 0)]:
-                if key is None:  # nothing for a minute
-                    missing = 0
-                    break
+            ready = selector.select(60)
+            if not ready:
+                break  # whatever is missing does not come
+            for key, _ in ready:
                 client = key.data
                 client.read()
                 if client.ended or client.records >= messages:
