@@ -2,6 +2,7 @@
 
 from hubproto_core import (
     ZERO_OFFSET,
+    Authorization,
     Call,
     Char,
     Clients,
@@ -14,19 +15,23 @@ from hubproto_core import (
     JsonCodec,
     LocalProtocolError,
     MessagePackCodec,
+    Principal,
     RemoteProtocolError,
     Single,
     TransportError,
     Upload,
+    authenticated,
     wire_name,
 )
-from hubproto_core.http import HttpConfig
+from hubproto_core.http import AccessDenied, HttpConfig, Request
 
 from ._client import Connection, Stream, connect
 from ._server import Server, serve
 
 __all__ = [
     "ZERO_OFFSET",
+    "AccessDenied",
+    "Authorization",
     "Call",
     "Char",
     "Clients",
@@ -41,12 +46,15 @@ __all__ = [
     "JsonCodec",
     "LocalProtocolError",
     "MessagePackCodec",
+    "Principal",
     "RemoteProtocolError",
+    "Request",
     "Server",
     "Single",
     "Stream",
     "TransportError",
     "Upload",
+    "authenticated",
     "connect",
     "serve",
     "wire_name",
