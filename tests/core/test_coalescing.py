@@ -193,6 +193,19 @@ def test_it_gives_others_their_turn_while_the_client_is_behind() -> None:
     assert not trader.peer.shell.was_woken(trader.session)
 
 
+def test_an_item_does_not_overtake_the_one_that_waits() -> None:
+    trader = Trader()
+    prices = trader.stream()
+    trader.news()
+    for key in "ab":
+        trader.price(key, LONG)
+    trader.session.send_item(prices, 1.0)
+    assert len(unpack(trader.session.data_to_send(now=0.0))) == 2
+    assert trader.session.writable
+    trader.session.send_item(prices, 2.0)
+    assert trader.hear() == [["b", LONG], 2.0]
+
+
 def test_another_stream_of_the_same_client_waits() -> None:
     trader = Trader()
     prices, everything = trader.stream(), trader.stream("All", id="2")

@@ -1393,7 +1393,9 @@ def test_close_can_forget_what_nobody_reads(role: Role) -> None:
         say(conn, number)
     conn.close(discard=True)
     conn.close(discard=True)
-    assert [message["type"] for message in unpack(conn.data_to_send(now=0.0))] == [7]
+    unsent = conn.unsent
+    (farewell,) = unpack(data := conn.data_to_send(now=0.0))
+    assert (farewell["type"], unsent) == (7, len(data))
     assert the_end(conn) == ConnectionClosed()
 
 

@@ -62,7 +62,7 @@ class Registry:
         self.connections: dict[str, Member] = {}
         self.groups: dict[str, dict[str, Member]] = {}
         self.users: dict[str, dict[str, Member]] = {}
-        self._joined: dict[str, set[str]] = {}  # the groups of each connection that is in any
+        self._joined: dict[str, set[str]] = {}  # the groups of each connection that has been in any
 
     def add(self, session: Member) -> None:
         """Make a connection reachable."""
@@ -90,12 +90,9 @@ class Registry:
     def leave(self, group: str, connection_id: str) -> None:
         """Take a connection out of a group, if it is in it."""
         joined = self._joined.get(connection_id)
-        if joined is None or group not in joined:
-            return
-        joined.remove(group)
-        if not joined:
-            del self._joined[connection_id]
-        _drop(self.groups, group, connection_id)
+        if joined is not None and group in joined:
+            joined.remove(group)
+            _drop(self.groups, group, connection_id)
 
 
 def _drop(table: dict[str, dict[str, Member]], name: str, connection_id: str) -> None:

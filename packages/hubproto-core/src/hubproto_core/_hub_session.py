@@ -235,7 +235,6 @@ class HubSession(Session):
             self.connection_id,
             self._config.send_limit,
         )
-        self._latest = None
         self._conn.close(discard=True)
         self._look_again()
 
