@@ -86,7 +86,7 @@ def test_the_user_of_a_connection_is_that_of_its_websocket_request() -> None:
     assert who(served, "/chat", ANN) == ["ann", True]
     assert who(served, "/chat?access_token=bob") == ["bob", True]
     assert who(served) == [None, False]
-    assert [sorted(served.server.clients(served.hub)._registry.users)] == [["ann", "bob"]]
+    assert sorted(served.server.context(served.hub).users) == ["ann", "bob"]
 
 
 def test_without_an_authenticator_nobody_is_known() -> None:
@@ -100,9 +100,9 @@ def test_a_connection_ends_when_its_principal_expires() -> None:
     assert peer.socket.conn.next_timeout() == 15.0
     for now in (15.0, 30.0, 45.0, 59.9):
         peer.socket.conn.handle_timeout(now=now)
-    assert len(served.server.clients(served.hub)._registry.connections) == 1
+    assert len(served.server.context(served.hub).connections) == 1
     peer.socket.conn.handle_timeout(now=60.0)
-    assert served.server.clients(served.hub)._registry.connections == {}
+    assert served.server.context(served.hub).connections == []
 
 
 def test_without_a_clock_nobody_expires() -> None:
@@ -114,7 +114,7 @@ def test_without_a_clock_nobody_expires() -> None:
         served.hub,
         effects=served.server.effects,
         entropy=Entropy(),
-        registry=served.server.clients(served.hub)._registry,
+        registry=served.server.context(served.hub).clients._registry,
     )
     request = Request("GET", "/", {"connection": "upgrade", "upgrade": "websocket"})
     accepted = endpoint.handle(request, Principal("a", expires_at=5.0), now=0.0)
@@ -326,7 +326,8 @@ def test_nothing_that_decides_is_a_stream() -> None:
     shell = Shell()
     admission = Admission(make_hub(), slowly, Request("GET", "/"), "host", shell.effects)
     call = shell.find("authenticator")
-    assert admission.writable
+    with pytest.raises(AssertionError, match="the authenticator streams nothing"):
+        admission.must_wait(call)
     with pytest.raises(AssertionError, match="the authenticator streams nothing"):
         admission.open_stream(call, None)
     with pytest.raises(AssertionError, match="the authenticator streams nothing"):

@@ -120,7 +120,7 @@ async def test_a_connection_ends_when_its_principal_expires(rt: Runtime) -> None
     async with rt.serve(site.hub, authenticator=site.authenticate) as server:
         async with rt.connect(server.url, headers=bearer("ann:0.3")) as client:
             assert (await client.invoke("WhoAmI"))[0] == "ann"
-            clients = server.server.clients(site.hub)
+            clients = server.server.context(site.hub).clients
             await rt.eventually(lambda: not list(clients.all))
 
 

@@ -9,6 +9,7 @@ from hubproto_core import (
     Codec,
     Hub,
     HubConfig,
+    HubContext,
     HubError,
     HubProtoError,
     JsonCodec,
@@ -20,6 +21,7 @@ from hubproto_core import (
     TransportError,
     Upload,
     authenticated,
+    wire_name,
 )
 from hubproto_core.http import AccessDenied, HttpConfig, Request
 
@@ -38,6 +40,7 @@ __all__ = [
     "HttpConfig",
     "Hub",
     "HubConfig",
+    "HubContext",
     "HubError",
     "HubProtoError",
     "JsonCodec",
@@ -54,4 +57,5 @@ __all__ = [
     "authenticated",
     "connect",
     "serve",
+    "wire_name",
 ]

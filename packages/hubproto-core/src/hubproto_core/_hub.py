@@ -92,6 +92,7 @@ class Method:
     function: Callable[..., Any]
     signature: Signature
     cancellable: bool
+    coalesces: bool = False
     policy: Policy | None = None  # who may call it
 
 
@@ -126,7 +127,12 @@ class Hub:
         self._disconnected: Method | None = None
 
     def method(
-        self, name: str | None = None, *, cancellable: bool = True, requires: Requirement | None = None
+        self,
+        name: str | None = None,
+        *,
+        cancellable: bool = True,
+        coalesce: bool = False,
+        requires: Requirement | None = None,
     ) -> Callable[[F], F]:
         """Decorate a function that clients may call, as `name` or else by its own name, in any case.
 
@@ -137,6 +143,10 @@ class Hub:
         `cancellable=False`: a client that gives up waiting does not stop it (it is still stopped when the connection
         ends). Streams can always be stopped.
 
+        `coalesce=True`, of a stream: only its latest item counts. A client that reads too slowly does not pause it:
+        what it has not been sent yet is replaced by the next item, so that one item waits at most. The last one before
+        the end always arrives.
+
         `requires`: who may call it: the names of roles of which any one suffices, or a policy, which is asked at every
         call and may be an `async def` function; what the client sends meanwhile waits.
 
@@ -146,7 +156,9 @@ class Hub:
 
         def decorate(function: F) -> F:
             wire_name = name if name is not None else function.__name__
-            method = Method(wire_name, function, Signature.of(function, wire_name), cancellable, policy)
+            method = Method(wire_name, function, Signature.of(function, wire_name), cancellable, coalesce, policy)
+            if coalesce and not method.signature.is_stream:
+                raise TypeError(f"{wire_name!r}: only the items of a stream can be coalesced")
             if wire_name.lower() in self._methods:
                 raise TypeError(f"Duplicate definitions of '{wire_name}'. Overloading is not supported.")
             self._methods[wire_name.lower()] = method

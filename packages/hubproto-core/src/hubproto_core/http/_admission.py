@@ -93,10 +93,9 @@ class Admission:
 
     # CallOwner
 
-    @property
-    def writable(self) -> bool:
-        """See `Session`."""
-        return True
+    def must_wait(self, call: RunningCall) -> bool:
+        """See `Session`; nothing here is a stream."""
+        raise AssertionError(f"the {call.label} streams nothing")
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """See `Session`."""

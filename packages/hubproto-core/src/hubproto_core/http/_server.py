@@ -8,7 +8,7 @@ from typing import Any
 
 import h11
 
-from .._clients import Clients, Registry
+from .._clients import HubContext, Registry
 from .._config import HubConfig
 from .._connection import Role
 from .._effects import Effect, EffectQueue, Wake
@@ -91,9 +91,12 @@ class HubServer:
         """`shut_down` was asked for and is done. Wait for `Wake` of this server until it is."""
         return self._draining and not self._connections and not any(r.connections for r in self._registries.values())
 
-    def clients(self, hub: Hub) -> Clients:
-        """Return the clients of one of the hubs. Raises KeyError for a hub that is not served here."""
-        return Clients(self._registries[hub])
+    def context(self, hub: Hub) -> HubContext:
+        """Return one of the hubs as it is seen from outside of any call.
+
+        Raises KeyError for a hub that is not served here.
+        """
+        return HubContext(self._registries[hub])
 
     def let_wait(self, waiter: Waiter) -> None:
         """From now on user code waits by this runner for what clients answer; see `Registry.waiter`."""
