@@ -18,7 +18,9 @@ from ._errors import (
     WouldBlock,
 )
 from ._events import ConnectionClosed, Event, HandshakeCompleted
+from ._filters import HubFilter, HubInvocation, Next
 from ._hub import Hub
+from ._hub_class import hub_method, on_connected, on_disconnected
 from ._hub_session import HubSession
 from ._messages import (
     Ack,
@@ -67,6 +69,8 @@ __all__ = [
     "HubConfig",
     "HubConnection",
     "HubError",
+    "HubFilter",
+    "HubInvocation",
     "HubMessage",
     "HubProtoError",
     "HubSession",
@@ -76,6 +80,7 @@ __all__ = [
     "JsonCodec",
     "LocalProtocolError",
     "MessagePackCodec",
+    "Next",
     "OutgoingCall",
     "Ping",
     "Registry",
@@ -98,4 +103,7 @@ __all__ = [
     "Waiter",
     "Wake",
     "WouldBlock",
+    "hub_method",
+    "on_connected",
+    "on_disconnected",
 ]

@@ -18,10 +18,11 @@ from ._connection import HubConnection, Role
 from ._effects import EffectSink, Wake
 from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
-from ._hub import Hub, Method, Parameter
+from ._hub import Hub, Method
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
 from ._running import IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
+from ._signature import Parameter, Signature
 from ._timers import Timer, TimerTable
 
 __all__ = ["HubSession"]
@@ -139,12 +140,13 @@ class HubSession(Session):
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
-        method: Method = call.origin
-        if method.signature.plain:
+        signature: Signature = call.origin.signature
+        if signature.plain:  # what is left out at the end, Python itself fills in
             return call.arguments
-        arguments, streams = iter(call.arguments), iter(iterators)
+        arguments = iter(signature.completed(call.arguments) if signature.defaults else call.arguments)
+        streams = iter(iterators)
         values: list[Any] = []
-        for slot in method.signature.slots:
+        for slot in signature.slots:
             if slot == Parameter.CALL:
                 values.append(Call(self, call))
             elif slot == Parameter.REST:
@@ -344,7 +346,15 @@ class HubSession(Session):
         if call.origin is self._hub.connected_hook:
             self._welcomed = True
         if call.invocation_id is not None and self._conn.is_open:
-            self._conn.complete(call.invocation_id, UNSET if call.streams else result)
+            try:
+                self._conn.complete(call.invocation_id, UNSET if call.streams else result)
+            except LocalProtocolError as error:
+                if not hasattr(result, "__aiter__"):
+                    raise
+                text = (
+                    "it returned an asynchronous iterator: annotate it with -> AsyncIterator[...] to make it a stream"
+                )
+                raise LocalProtocolError(text) from error
 
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
         if not isinstance(error, HubError):

@@ -9,6 +9,8 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from .._call import ConnectionInfo
 from .._clients import Registry
 from .._config import HubConfig
@@ -38,7 +40,17 @@ class WebSocketAccepted:
 class Endpoint:
     """One hub as seen by HTTP."""
 
-    __slots__ = ("_codecs", "_config", "_effects", "_entropy", "_hub", "_reserved", "_sessions", "registry")
+    __slots__ = (
+        "_codecs",
+        "_config",
+        "_description",
+        "_effects",
+        "_entropy",
+        "_hub",
+        "_reserved",
+        "_sessions",
+        "registry",
+    )
 
     def __init__(
         self,
@@ -55,6 +67,7 @@ class Endpoint:
         self._entropy = entropy
         self._config = config or hub.config
         self._codecs = hub.codecs
+        self._description = msgspec.json.encode(hub.describe()) if hub.described else None
         self._reserved: dict[str, tuple[str, float]] = {}  # token -> public id, deadline; oldest first
         self._sessions: dict[str, HubSession] = {}  # token -> connection in use
 
@@ -77,6 +90,14 @@ class Endpoint:
         self._effects.append(Wake(self.registry.owner))  # there is a deadline now
         body = _negotiate.encode_response(version, connection_id, token, _TRANSPORTS)
         return Response(200, body, "application/json")
+
+    def describe(self, request: Request, *, now: float) -> Response:
+        """Answer `GET .../description`, if the hub lets itself be described."""
+        if self._description is None:
+            return Response(404)
+        if request.method != "GET":
+            return Response(405, headers={"allow": "GET"})
+        return Response(200, self._description, "application/json")
 
     def handle(self, request: Request, *, now: float) -> Response | WebSocketAccepted:
         """Answer a request for the endpoint itself, in the reference's order of checks (SPEC 4.1)."""

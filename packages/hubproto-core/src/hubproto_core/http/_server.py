@@ -103,13 +103,14 @@ class HubServer:
         if self._connections.pop(connection, connection) is None:
             self.effects.append(Wake(self))
 
-    def find(self, path: str) -> tuple[Endpoint | None, bool]:
-        """Return the endpoint that a path belongs to, and whether it is its negotiation."""
+    def find(self, path: str) -> tuple[Endpoint | None, str]:
+        """Return the endpoint that a path belongs to, and which part of it: "", "negotiate" or "description"."""
         path = path.rstrip("/").lower()
         endpoint = self._endpoints.get(path)
-        if endpoint is None and path.endswith("/negotiate"):
-            return self._endpoints.get(path.removesuffix("/negotiate")), True
-        return endpoint, False
+        if endpoint is not None:
+            return endpoint, ""
+        path, _, part = path.rpartition("/")
+        return (self._endpoints.get(path) if part in _PARTS else None), part
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
@@ -127,6 +128,13 @@ class HubServer:
             for connection in list(self._connections):
                 connection.shut_down(now=now)
             self.effects.append(Wake(self))
+
+
+_PARTS: dict[str, Callable[..., Response | WebSocketAccepted]] = {
+    "": Endpoint.handle,
+    "negotiate": Endpoint.negotiate,
+    "description": Endpoint.describe,
+}
 
 
 class HttpServerConnection:
@@ -267,16 +275,16 @@ class HttpServerConnection:
         request = Request(
             self._request.method.decode("ascii"), self._request.target.decode("latin-1"), headers, bytes(self._body)
         )
-        endpoint, negotiates = self._server.find(request.path)
+        endpoint, part = self._server.find(request.path)
         if endpoint is None:
             self._respond(Response(404), now)
             return
-        if request.wants_websocket and not negotiates:
+        if request.wants_websocket and not part:
             wrong = _wrong_upgrade(request)
             if wrong is not None:
                 self._respond(wrong, now)
                 return
-        answer = endpoint.negotiate(request, now=now) if negotiates else endpoint.handle(request, now=now)
+        answer = _PARTS[part](endpoint, request, now=now)
         if isinstance(answer, Response):
             self._respond(answer, now)
             return
