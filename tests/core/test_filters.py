@@ -248,6 +248,19 @@ def test_calls_that_do_not_reach_the_method_do_not_reach_the_filters() -> None:
     assert (noted, peer.shell.running) == ([], [])
 
 
+def test_calls_that_are_not_allowed_do_not_reach_the_filters() -> None:
+    noted: list[Any] = []
+    hub = Hub()
+    hub.method("Late", requires=["admin"])(lambda: None)
+    hub.add_filter(Log("a", noted))
+    hub.method("Early", requires=["admin"])(lambda: None)
+    answers = HubPeer(hub).ask(invoke("Late"), invoke("Early"))
+    assert [answer["error"] for answer in answers] == [
+        f"Failed to invoke '{name}' because user is unauthorized" for name in ("Late", "Early")
+    ]
+    assert noted == []
+
+
 def test_filters_may_look_at_the_function_and_at_the_call() -> None:
     seen: list[Any] = []
 

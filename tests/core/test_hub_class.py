@@ -76,6 +76,10 @@ class Room(Hub):
     def enter(self) -> str:
         return "entered"
 
+    @hub_method("Lock", requires=["admin"])
+    def lock(self) -> None:
+        raise NotImplementedError
+
 
 class LoudRoom(Loud, Room):
     pass
@@ -131,6 +135,11 @@ def test_a_new_mark_is_instead_of_the_old_one() -> None:
 def test_classes_can_be_combined() -> None:
     assert result(LoudRoom(), "Enter") == "entered"
     assert result(LoudRoom(), "Greet") == "HELLO, ALL!"
+
+
+def test_a_mark_says_who_may_call() -> None:
+    (answer,) = HubPeer(Room()).ask(invoke("Lock"))
+    assert answer["error"] == "Failed to invoke 'Lock' because user is unauthorized"
 
 
 def test_an_instance_takes_further_methods() -> None:

@@ -291,10 +291,10 @@ def test_a_stream_is_declared_by_its_annotation(annotated: bool, caplog: pytest.
     else:
         (answer,) = client.ask(invoke("Numbers"))
         assert answer["error"] == THREW.format("Numbers") + (
-            " LocalProtocolError: it returned an asynchronous iterator: annotate it with -> AsyncIterator[...] to make "
+            " LocalProtocolError: it returned an asynchronous iterator; the annotation -> AsyncIterator[...] makes "
             "it a stream"
         )
-        assert "annotate it" in caplog.text
+        assert "the annotation -> AsyncIterator" in caplog.text
 
 
 def test_a_result_needs_no_annotation() -> None:

@@ -141,7 +141,7 @@ async def test_a_result_needs_no_annotation_but_a_stream_does(
         assert await client.invoke("Echo", [1, {"a": None}]) == [1, {"a": None}]
         with pytest.raises(HubError, match=r"^An unexpected error occurred invoking 'Echo' on the server\.$"):
             await client.invoke("Echo", "stream")
-        assert "annotate it with -> AsyncIterator" in caplog.text
+        assert "the annotation -> AsyncIterator" in caplog.text
         async with client.stream("Items", 1) as stream:
             assert [item async for item in stream] == [1]
 

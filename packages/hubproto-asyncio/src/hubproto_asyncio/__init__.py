@@ -2,6 +2,7 @@
 
 from hubproto_core import (
     ZERO_OFFSET,
+    Authorization,
     Call,
     Char,
     Clients,
@@ -16,21 +17,25 @@ from hubproto_core import (
     LocalProtocolError,
     MessagePackCodec,
     Next,
+    Principal,
     RemoteProtocolError,
     Single,
     TransportError,
     Upload,
+    authenticated,
     hub_method,
     on_connected,
     on_disconnected,
 )
-from hubproto_core.http import HttpConfig
+from hubproto_core.http import AccessDenied, HttpConfig, Request
 
 from ._client import Connection, Stream, connect
 from ._server import Server, serve
 
 __all__ = [
     "ZERO_OFFSET",
+    "AccessDenied",
+    "Authorization",
     "Call",
     "Char",
     "Clients",
@@ -47,12 +52,15 @@ __all__ = [
     "LocalProtocolError",
     "MessagePackCodec",
     "Next",
+    "Principal",
     "RemoteProtocolError",
+    "Request",
     "Server",
     "Single",
     "Stream",
     "TransportError",
     "Upload",
+    "authenticated",
     "connect",
     "hub_method",
     "on_connected",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from ._auth import Policy, Requirement, policy_of, user_id_of
 from ._codecs import Codec, JsonCodec, default_codecs
 from ._config import HubConfig
 from ._describe import describe
@@ -27,6 +28,7 @@ class Method:
     function: Callable[..., Any]
     signature: Signature
     cancellable: bool
+    policy: Policy | None = None  # who may call it
 
 
 class Hub:
@@ -39,12 +41,26 @@ class Hub:
     clients choose, JSON and MessagePack by default; give your own to name the members of objects in another way on the
     wire, or to teach them types of yours. `described`: a GET of the hub's path and `/description` is answered with
     what `describe` returns, as JSON.
+
+    `requires` says who may connect at all: the names of roles of which any one suffices, or a policy. Others are
+    answered 401, or 403 if they are known. Who somebody is, the server's authenticator says. `user_id` gives the user
+    whose connection it is from what the authenticator returned; by default that is its attribute `user_id`.
     """
 
     def __init__(
-        self, config: HubConfig | None = None, *, codecs: Sequence[Codec] | None = None, described: bool = False
+        self,
+        config: HubConfig | None = None,
+        *,
+        codecs: Sequence[Codec] | None = None,
+        requires: Requirement | None = None,
+        user_id: Callable[[Any], str | None] = user_id_of,
+        described: bool = False,
     ) -> None:
         self.config: HubConfig = config or HubConfig()
+        self.policy: Policy | None = policy_of(requires)
+        """Who may connect."""
+        self.user_id: Callable[[Any], str | None] = user_id
+        """Gives the user id of a principal."""
         self.codecs: tuple[Codec, ...] = default_codecs() if codecs is None else tuple(codecs)
         self.described: bool = described
         self._filters: list[HubFilter] = []
@@ -58,7 +74,9 @@ class Hub:
             for mark in marks:
                 mark(self, getattr(self, attribute))
 
-    def method(self, name: str | None = None, *, cancellable: bool = True) -> Callable[[F], F]:
+    def method(
+        self, name: str | None = None, *, cancellable: bool = True, requires: Requirement | None = None
+    ) -> Callable[[F], F]:
         """Decorate a function that clients may call, as `name` or else by its own name, in any case.
 
         It may be a plain function, an `async def` one, or an asynchronous generator, whose items the client gets as a
@@ -70,14 +88,18 @@ class Hub:
         `cancellable=False`: a client that gives up waiting does not stop it (it is still stopped when the connection
         ends). Streams can always be stopped.
 
+        `requires`: who may call it: the names of roles of which any one suffices, or a policy, which is asked at every
+        call and may be an `async def` function; what the client sends meanwhile waits.
+
         Raises TypeError for a name that is taken, for parameters that no call could fill, and for annotations to which
         nothing can be converted.
         """
         if name is not None and not isinstance(name, str):
             raise TypeError(f"hub.method takes a name, or nothing: write @hub.method() above {name!r}")
+        policy = policy_of(requires)
 
         def decorate(function: F) -> F:
-            self._add(Method(*_inspected(name, function), cancellable))
+            self._add(Method(*_inspected(name, function), cancellable, policy))
             return function
 
         return decorate

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._auth import Requirement
+
 if TYPE_CHECKING:
     from ._hub import Hub
 
@@ -18,14 +20,16 @@ Mark = Callable[["Hub", Callable[..., Any]], object]
 _MARKS = "_hubproto_marks"
 
 
-def hub_method(name: str | None = None, *, cancellable: bool = True) -> Callable[[F], F]:
+def hub_method(
+    name: str | None = None, *, cancellable: bool = True, requires: Requirement | None = None
+) -> Callable[[F], F]:
     """Mark a method of a class that derives from `Hub` as one that clients may call; see `Hub.method`.
 
     A method that overrides it in a derived class needs no mark: it is called by the same name.
     """
 
     def register(hub: Hub, method: Callable[..., Any]) -> None:
-        hub.method(name, cancellable=cancellable)(method)
+        hub.method(name, cancellable=cancellable, requires=requires)(method)
 
     if name is not None and not isinstance(name, str):
         raise TypeError(f"hub_method takes a name, or nothing: write @hub_method() above {name!r}")
