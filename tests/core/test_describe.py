@@ -46,6 +46,11 @@ class Order:
     paid: bool = False
 
 
+class Swapped(Struct):
+    first_name: str = msgspec.field(name="last_name")
+    last_name: str = msgspec.field(name="name")
+
+
 class Box(Struct, Generic[T]):
     the_item: T
 
@@ -190,6 +195,11 @@ def test_names_are_those_of_the_hub_s_own_json(settings: Any, name: str) -> None
     _, definitions = schema_of(Box[int], **settings)
     assert definitions["Box_int_"]["properties"] == {name: {"type": "integer"}}
     assert definitions["Box_int_"]["required"] == [name]
+
+
+def test_names_that_a_class_declares_itself_stay() -> None:
+    _, definitions = schema_of(Swapped)
+    assert list(definitions["Swapped"]["properties"]) == definitions["Swapped"]["required"] == ["last_name", "name"]
 
 
 def test_generic_classes_are_told_apart() -> None:

@@ -223,6 +223,7 @@ THREW = "An unexpected error occurred invoking 'Add' on the server."
         ([Forgive(), Refuse()], ("Add", 1), {"result": "no Add"}),
         ([Forgive()], ("Fail", "text"), {"result": "text"}),
         ([Twice()], ("Add", 1), {"result": [2, 2]}),
+        ([Twice()], ("Who", "I am "), {"result": ["I am c1", "I am c1"]}),
         ([Twice(), Change()], ("Add", 1), {"result": [{"result": 11}, {"result": 101}]}),
         ([Answer(), Refuse()], ("Add", 1), {"result": "instead"}),
         ([Plain(), Change()], ("Add", 1), {"result": {"result": 11}}),
@@ -274,6 +275,12 @@ def test_filters_may_look_at_the_function_and_at_the_call() -> None:
     hub.add_filter(Look())
     ask(hub, "Add", 1)
     assert seen == [(function, False, "c1")]
+
+
+def test_filters_do_not_change_what_a_hub_offers() -> None:
+    plain, filtered = make_hub().describe(), make_hub(Answer()).describe()
+    assert plain == filtered
+    assert plain["methods"].keys() >= {"Add", "Who", "Rest", "Upload"}
 
 
 def test_only_instances_are_filters() -> None:

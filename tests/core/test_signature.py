@@ -113,6 +113,28 @@ def decorated(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def noted_partial(function: Callable[..., Any]) -> functools.partial[Any]:
+    """One that another one does not take the place of."""
+    found = functools.partial(function)
+    found.note = "kept"  # type: ignore[attr-defined]
+    return found
+
+
+elsewhere: dict[str, Any] = {"functools": functools}
+exec(
+    "def decorated_elsewhere(function):\n"
+    "    @functools.wraps(function)\n"
+    "    def wrapper(*arguments): ...\n"
+    "    return wrapper\n",
+    elsewhere,
+)
+
+
+def in_quotes(x: "X") -> None: ...  # type: ignore[name-defined]  # noqa: F821, UP037
+
+
+vars(in_quotes)["__type_params__"] = (TypeVar("X"),)  # as `def in_quotes[X](x: "X")` has it
+
 ALL = "all arguments"
 
 
@@ -140,6 +162,7 @@ ALL = "all arguments"
         (functools.partial(functools.partial(plain, y="b")), tuple[int], ("argument",), [], True),
         (functools.partial(Greeter().greet, "World"), tuple[()], (), [], True),
         pytest.param(decorated(with_call), tuple[int], ("call", "argument"), [], False, id="decorated"),
+        (elsewhere["decorated_elsewhere"](later), tuple[Later], ("argument",), [], True),
         ([].append, tuple[Any], ("argument",), [], True),
         (Later, tuple[()], (), [], True),
     ],
@@ -174,6 +197,7 @@ def test_parameters_say_what_a_call_carries(
         (functools.partial(waits, 5), False, False),
         (functools.partial(generates, 5), True, False),
         (functools.partial(Greeter(), "World"), False, False),
+        (functools.partial(noted_partial(Greeter()), "World"), False, False),
         pytest.param(decorated(waits), False, True, id="decorated waits"),  # what it returns can be awaited still
         pytest.param(decorated(generates), True, False, id="decorated generates"),
         (Later, False, True),
@@ -274,7 +298,7 @@ def test_what_no_call_could_reach_is_refused_with_its_name_and_what_to_do(functi
         Signature.of(function, "Name")
 
 
-@pytest.mark.parametrize("function", [any_of, list_of_any, stream_of_any])
+@pytest.mark.parametrize("function", [any_of, list_of_any, stream_of_any, in_quotes])
 def test_generic_functions_are_refused_with_the_reference_s_text(function: Any) -> None:
     text = "^Method 'Name' is a generic method which is not supported on a Hub. .* what 'x: .*' is: annotate it"
     with pytest.raises(TypeError, match=text):
