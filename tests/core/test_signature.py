@@ -133,7 +133,7 @@ exec(
 def in_quotes(x: "X") -> None: ...  # type: ignore[name-defined]  # noqa: F821, UP037
 
 
-vars(in_quotes)["__type_params__"] = (TypeVar("X"),)  # as `def in_quotes[X](x: "X")` has it
+in_quotes.__type_params__ = (TypeVar("X"),)  # type: ignore[attr-defined]  # as `def in_quotes[X](x: "X")` has it
 
 ALL = "all arguments"
 
@@ -164,6 +164,7 @@ ALL = "all arguments"
         pytest.param(decorated(with_call), tuple[int], ("call", "argument"), [], False, id="decorated"),
         (elsewhere["decorated_elsewhere"](later), tuple[Later], ("argument",), [], True),
         ([].append, tuple[Any], ("argument",), [], True),
+        (str.upper, tuple[Any], ("argument",), [], True),
         (Later, tuple[()], (), [], True),
     ],
 )

@@ -71,7 +71,7 @@ class Signature:
         for position, parameter in enumerate(signature.parameters.values()):
             annotation = Any if parameter.annotation is _EMPTY or not converts else parameter.annotation
             kind = _slot(parameter.annotation)
-            if position == 0 and parameter.name == "self" and parameter.annotation is _EMPTY:
+            if inspect.isfunction(function) and position == 0 and str(parameter) == "self":  # not that of str.upper
                 raise TypeError(
                     f"{name!r}: {where(function)} is bound to no instance, so nothing can fill its 'self'; add "
                     "instance.method, or see hub_method"
