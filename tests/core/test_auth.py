@@ -165,9 +165,9 @@ def test_a_policy_sees_the_call() -> None:
         seen.append(authorization)
         return True
 
-    hub.method("Seen", requires=policy)(lambda a, b: None)
-    HubPeer(hub, principal=ANN, name="c7").ask(invocation("seen", 1, [2]))
-    assert seen == [Authorization(ANN, "Seen", (1, [2]), "c7")]
+    hub.method("Seen", requires=policy)(lambda a, b=3: None)
+    HubPeer(hub, principal=ANN, name="c7").ask(invocation("seen", 1, [2]), invocation("seen", 1))
+    assert seen == [Authorization(ANN, "Seen", arguments, "c7") for arguments in ((1, [2]), (1, 3))]
     assert peer(ANN).ask(invocation("Mine", "mine"), invocation("Mine", "yours", id="2")) == [
         completion("mine"),
         refused("Mine", "2"),

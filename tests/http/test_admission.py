@@ -89,6 +89,15 @@ def test_the_user_of_a_connection_is_that_of_its_websocket_request() -> None:
     assert sorted(served.server.context(served.hub).users) == ["ann", "bob"]
 
 
+def test_a_description_is_for_those_who_may_come_in() -> None:
+    served = Site(Hub(requires=authenticated, described=True), authenticator=by_name)
+    assert [
+        ask(served, *headers, target="/chat/description", method="GET").status for headers in ([], [ANN])
+    ] == [401, 200]  # fmt: skip
+    served = Site(Hub(requires=authenticated), authenticator=by_name)
+    assert ask(served, target="/chat/description", method="GET").status == 404
+
+
 def test_without_an_authenticator_nobody_is_known() -> None:
     assert who(site(authenticator=None), "/chat", ANN) == [None, False]
 

@@ -30,7 +30,9 @@ from ._errors import (
     WouldBlock,
 )
 from ._events import ConnectionClosed, Event, HandshakeCompleted
+from ._filters import HubFilter, HubInvocation, Next
 from ._hub import Hub
+from ._hub_class import hub_method, on_connected, on_disconnected
 from ._hub_session import HubSession
 from ._messages import (
     Ack,
@@ -83,6 +85,8 @@ __all__ = [
     "HubConnection",
     "HubContext",
     "HubError",
+    "HubFilter",
+    "HubInvocation",
     "HubMessage",
     "HubProtoError",
     "HubSession",
@@ -92,6 +96,7 @@ __all__ = [
     "JsonCodec",
     "LocalProtocolError",
     "MessagePackCodec",
+    "Next",
     "OutgoingCall",
     "Pending",
     "Ping",
@@ -121,5 +126,8 @@ __all__ = [
     "Wake",
     "WouldBlock",
     "authenticated",
+    "hub_method",
+    "on_connected",
+    "on_disconnected",
     "wire_name",
 ]

@@ -19,10 +19,11 @@ from ._connection import HubConnection, Role
 from ._effects import EffectSink, Wake
 from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
-from ._hub import Hub, Method, Parameter, Signature
+from ._hub import Hub, Method
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
 from ._running import IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
+from ._signature import Parameter, Signature
 from ._timers import Timer, TimerTable
 
 __all__ = ["HubSession"]
@@ -188,12 +189,13 @@ class HubSession(Session):
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
-        method: Method | _Check = call.origin
-        if method.signature.plain:
+        signature: Signature = call.origin.signature
+        if signature.plain:  # what is left out at the end, Python itself fills in
             return call.arguments
-        arguments, streams = iter(call.arguments), iter(iterators)
+        arguments = iter(signature.completed(call.arguments) if signature.defaults else call.arguments)
+        streams = iter(iterators)
         values: list[Any] = []
-        for slot in method.signature.slots:
+        for slot in signature.slots:
             if slot == Parameter.CALL:
                 values.append(Call(self, call))
             elif slot == Parameter.REST:
@@ -256,7 +258,8 @@ class HubSession(Session):
         if method.policy is None:
             self._admit(method, event)
         else:
-            question = Authorization(self.principal, method.name, event.arguments, self.connection_id)
+            arguments = method.signature.completed(event.arguments)
+            question = Authorization(self.principal, method.name, arguments, self.connection_id)
             self._check = RunningCall(
                 self,
                 method.policy,
@@ -429,7 +432,15 @@ class HubSession(Session):
     def _complete_call(self, call: RunningCall, result: Any) -> None:
         if call.invocation_id is not None:
             if self._conn.is_open:
-                self._conn.complete(call.invocation_id, UNSET if call.streams else result)
+                try:
+                    self._conn.complete(call.invocation_id, UNSET if call.streams else result)
+                except LocalProtocolError as error:
+                    if not hasattr(result, "__aiter__"):
+                        raise
+                    text = (
+                        "it returned an asynchronous iterator; the annotation -> AsyncIterator[...] makes it a stream"
+                    )
+                    raise LocalProtocolError(text) from error
         elif isinstance(call.origin, _Check):
             self._decide(call.origin, bool(result))
         elif call.origin is self._hub.connected_hook:

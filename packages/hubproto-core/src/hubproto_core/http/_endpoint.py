@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from .._call import ConnectionInfo
 from .._clients import Registry
 from .._config import HubConfig
@@ -40,7 +42,18 @@ class WebSocketAccepted:
 class Endpoint:
     """One hub as seen by HTTP."""
 
-    __slots__ = ("_clock", "_codecs", "_config", "_effects", "_entropy", "_hub", "_reserved", "_sessions", "registry")
+    __slots__ = (
+        "_clock",
+        "_codecs",
+        "_config",
+        "_effects",
+        "_entropy",
+        "_hub",
+        "_reserved",
+        "_sessions",
+        "description",
+        "registry",
+    )
 
     def __init__(
         self,
@@ -59,6 +72,8 @@ class Endpoint:
         self._config = config or hub.config
         self._codecs = hub.codecs
         self._clock = clock
+        self.description: bytes | None = msgspec.json.encode(hub.describe()) if hub.described else None
+        """What `describe` answers, if the hub lets itself be described."""
         self._reserved: dict[str, tuple[str, float]] = {}  # token -> public id, deadline; oldest first
         self._sessions: dict[str, HubSession] = {}  # token -> connection in use
 
@@ -86,6 +101,12 @@ class Endpoint:
         self._effects.append(Wake(self.registry.owner))  # there is a deadline now
         body = _negotiate.encode_response(version, connection_id, token, _TRANSPORTS)
         return Response(200, body, "application/json")
+
+    def describe(self, request: Request) -> Response:
+        """Answer a request for the description."""
+        if request.method != "GET":
+            return Response(405, headers={"allow": "GET"})
+        return Response(200, self.description or b"", "application/json")
 
     def handle(self, request: Request, principal: Any = None, *, now: float) -> Response | WebSocketAccepted:
         """Answer a request for the endpoint itself, in the reference's order of checks (SPEC 4.1).

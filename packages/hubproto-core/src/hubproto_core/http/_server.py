@@ -122,13 +122,17 @@ class HubServer:
         if self._connections.pop(connection, connection) is None:
             self.effects.append(Wake(self))
 
-    def find(self, path: str) -> tuple[Endpoint | None, bool]:
-        """Return the endpoint that a path belongs to, and whether it is its negotiation."""
+    def find(self, path: str) -> tuple[Endpoint | None, str]:
+        """Return the endpoint that a path belongs to, and which part of it: "", "negotiate" or "description"."""
         path = path.rstrip("/").lower()
         endpoint = self._endpoints.get(path)
-        if endpoint is None and path.endswith("/negotiate"):
-            return self._endpoints.get(path.removesuffix("/negotiate")), True
-        return endpoint, False
+        if endpoint is not None:
+            return endpoint, ""
+        path, _, part = path.rpartition("/")
+        endpoint = self._endpoints.get(path)
+        if part == "negotiate" or (part == "description" and endpoint is not None and endpoint.description is not None):
+            return endpoint, part
+        return None, part
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
@@ -154,7 +158,7 @@ class _Asked:
 
     request: Request
     endpoint: Endpoint
-    negotiates: bool
+    part: str
 
 
 class HttpServerConnection:
@@ -317,12 +321,12 @@ class HttpServerConnection:
         request = Request(
             self._request.method.decode("ascii"), self._request.target.decode("latin-1"), headers, bytes(self._body)
         )
-        endpoint, negotiates = self._server.find(request.path)
+        endpoint, part = self._server.find(request.path)
         if endpoint is None:
             self._respond(Response(404), now)
             return
         self._admission = self._server.admission(endpoint, request, self)
-        asked = _Asked(request, endpoint, negotiates)
+        asked = _Asked(request, endpoint, part)
         if self._admission is None:
             self._answer(asked, None, now)
         else:
@@ -342,13 +346,19 @@ class HttpServerConnection:
         self._read_on(now)
 
     def _answer(self, asked: _Asked, principal: Any, now: float) -> None:
-        request, endpoint, negotiates = asked.request, asked.endpoint, asked.negotiates
-        if request.wants_websocket and not negotiates:
+        request, endpoint = asked.request, asked.endpoint
+        if request.wants_websocket and not asked.part:
             wrong = _wrong_upgrade(request)
             if wrong is not None:
                 self._respond(wrong, now)
                 return
-        answer = endpoint.negotiate(request, now=now) if negotiates else endpoint.handle(request, principal, now=now)
+        answer: Response | WebSocketAccepted
+        if asked.part == "negotiate":
+            answer = endpoint.negotiate(request, now=now)
+        elif asked.part == "description":
+            answer = endpoint.describe(request)
+        else:
+            answer = endpoint.handle(request, principal, now=now)
         if isinstance(answer, Response):
             self._respond(answer, now)
             return
