@@ -12,6 +12,7 @@ from ._call import Call
 from ._codecs import Codec, default_codecs
 from ._config import HubConfig
 from ._errors import HubError
+from ._observer import Observation, Observer
 
 __all__ = ["Hub", "Method", "Parameter", "Signature"]
 
@@ -98,11 +99,22 @@ class Hub:
 
     `config` is what its connections obey unless the server is given another one. `codecs` are the encodings among which
     clients choose, JSON and MessagePack by default; give your own to name the members of objects in another way on the
-    wire, or to teach them types of yours.
+    wire, or to teach them types of yours. `observers` are told of its connections and calls (see `Observer`).
+
+    `name` is what the log, metrics and traces call it; by default its class's, or `Hub` for a hub that has none.
     """
 
-    def __init__(self, config: HubConfig | None = None, *, codecs: Sequence[Codec] | None = None) -> None:
+    def __init__(
+        self,
+        config: HubConfig | None = None,
+        *,
+        codecs: Sequence[Codec] | None = None,
+        name: str | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.config: HubConfig = config or HubConfig()
+        self.name: str = name or type(self).__name__
+        self.observation: Observation | None = Observation(observers) if observers else None
         self.codecs: tuple[Codec, ...] = default_codecs() if codecs is None else tuple(codecs)
         self._methods: dict[str, Method] = {}
         self._connected: Method | None = None

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from contextvars import Context
 from typing import Any, Protocol
 
 from ._binding import Shape
 from ._errors import EndOfStream, WouldBlock
+from ._observer import ObservedCall
 
 __all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "RunningCall", "StreamOwner", "Upload", "Waiter"]
 
@@ -109,12 +111,14 @@ class RunningCall:
     """User code that the shell runs: a method the peer called, or an upload of ours that a call carries.
 
     The shell calls `function(*arguments)`, awaits the result if it can be awaited, and, if `streams`, sends what it
-    yields by `Session.send_item`. It reports exactly one outcome: `call_returned`, `call_failed` or `call_cancelled`.
+    yields by `Session.send_item`, all of it in `context` if that is not None. It reports exactly one outcome:
+    `call_returned`, `call_failed` or `call_cancelled`.
     """
 
     __slots__ = (
         "arguments",
         "cancelled",
+        "context",
         "done",
         "function",
         "holds_slot",
@@ -123,6 +127,7 @@ class RunningCall:
         "invocation_id",
         "iterating",
         "label",
+        "observed",
         "origin",
         "session",
         "streams",
@@ -156,6 +161,8 @@ class RunningCall:
         self.iterating: bool = False  # its stream has begun
         self.cancelled: bool = False
         self.done: bool = False
+        self.observed: ObservedCall | None = None
+        self.context: Context | None = None
 
 
 class OutgoingCall:

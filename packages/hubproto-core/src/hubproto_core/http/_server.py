@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import h11
 
-from .._clients import Clients, Registry
+from .._clients import Clients, Member, Registry
 from .._config import HubConfig
 from .._connection import Role
 from .._effects import Effect, EffectQueue, Wake
 from .._errors import HubProtoError
 from .._hub import Hub
 from .._hub_session import HubSession
+from .._logs import NOBODY, facts, hub_log, one_line
 from .._running import Waiter
 from .._timers import Timer, TimerTable
 from ._endpoint import Endpoint, WebSocketAccepted
@@ -49,7 +50,16 @@ class HttpConfig:
 class HubServer:
     """Hubs at their paths, and the effects of all their connections. One for each listening server."""
 
-    __slots__ = ("_connections", "_draining", "_endpoints", "_http", "_registries", "effects")
+    __slots__ = (
+        "_connections",
+        "_deadline",
+        "_draining",
+        "_endpoints",
+        "_http",
+        "_registries",
+        "_told_to_hurry",
+        "effects",
+    )
 
     def __init__(
         self,
@@ -60,9 +70,13 @@ class HubServer:
         http: HttpConfig | None = None,
     ) -> None:
         self.effects: EffectQueue[Effect] = EffectQueue()
+        if not hubs:
+            raise ValueError("a HubServer needs at least one hub")
         self._http = http or HttpConfig()
         self._connections: dict[HttpServerConnection, None] = {}
         self._draining = False
+        self._deadline: float | None = None  # when the shutdown has taken too long
+        self._told_to_hurry = False  # it had taken too long once before
         self._registries: dict[Hub, Registry] = {}
         self._endpoints: dict[str, Endpoint] = {}
         for path, hub in hubs.items():
@@ -75,6 +89,11 @@ class HubServer:
                 registry=self._registries.setdefault(hub, Registry(self)),
                 config=config,
             )
+
+    @property
+    def closing(self) -> bool:
+        """`shut_down` was asked for."""
+        return self._draining
 
     @property
     def closed(self) -> bool:
@@ -113,20 +132,60 @@ class HubServer:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        return min((d for e in self._endpoints.values() if (d := e.next_timeout()) is not None), default=None)
+        deadlines = [d for e in self._endpoints.values() if (d := e.next_timeout()) is not None]
+        if self._deadline is not None:
+            deadlines.append(self._deadline)
+        return min(deadlines, default=None)
 
     def handle_timeout(self, *, now: float) -> None:
-        """A deadline of an endpoint may have passed."""
+        """A deadline of an endpoint, or of the shutdown, may have passed."""
         for endpoint in self._endpoints.values():
             endpoint.handle_timeout(now=now)
+        if self._deadline is not None and now >= self._deadline:
+            self._hurry(now)
+
+    def close(self, *, now: float) -> None:
+        """Shut down; asked for once more, do not wait for anything any longer."""
+        if self._draining:
+            self._cut_short(now)
+        else:
+            self.shut_down(now=now)
 
     def shut_down(self, *, now: float) -> None:
-        """Let every connection end in order; see `HubSession.shut_down`."""
+        """Let every connection end in order; see `HubSession.shut_down`. The second time changes nothing.
+
+        After `HubConfig.shutdown_timeout` what still runs is cancelled, also for clients that have left. What begins
+        then, as `on_disconnected` does, has as long once more, and `close_timeout`; after that all is cut short.
+        """
         if not self._draining:
             self._draining = True
+            for session in self._sessions():
+                session.shut_down(now=now)
             for connection in list(self._connections):
                 connection.shut_down(now=now)
+            self._deadline = now + max(endpoint.config.shutdown_timeout for endpoint in self._endpoints.values())
             self.effects.append(Wake(self))
+
+    def _hurry(self, now: float) -> None:
+        if self._told_to_hurry:
+            self._cut_short(now)
+            return
+        self._told_to_hurry = True
+        for session in self._sessions():
+            session.cancel_all()
+        configs = [endpoint.config for endpoint in self._endpoints.values()]
+        self._deadline = now + max(config.shutdown_timeout + config.close_timeout for config in configs)
+
+    def _cut_short(self, now: float) -> None:
+        for session in self._sessions():
+            session.cut_short(now=now)
+        for connection in list(self._connections):
+            connection.cut_short(now=now)
+        self._deadline = None
+
+    def _sessions(self) -> list[Member]:
+        """Return whoever has done its handshake and is not finished, with a socket or without."""
+        return [session for registry in self._registries.values() for session in registry.connections.values()]
 
 
 class HttpServerConnection:
@@ -224,6 +283,12 @@ class HttpServerConnection:
             self._finish()
         self._server.effects.append(Wake(self))
 
+    def cut_short(self, *, now: float) -> None:
+        """The session is to end at once: wait for its peer no longer."""
+        if self._transport is not None:
+            self._transport.cut_short(now=now)
+            self._server.effects.append(Wake(self))
+
     def _finish(self) -> None:
         self._server.forget(self)
         self._finished = True
@@ -300,6 +365,9 @@ class HttpServerConnection:
         )
 
     def _respond(self, response: Response, now: float) -> None:
+        if response.status >= 400:
+            what = "what is no request" if self._request is None else one_line(self._request.target.partition(b"?")[0])
+            hub_log.debug("%s is answered with status %d", what, response.status, extra=facts(NOBODY))
         headers = [("content-length", str(len(response.body))), *response.headers.items()]
         if response.body:
             headers.append(("content-type", response.content_type))
