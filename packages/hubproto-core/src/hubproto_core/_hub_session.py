@@ -268,7 +268,7 @@ class HubSession(Session):
             self._conn.complete(event.invocation_id, error=text)
 
     def _refuse(self, event: Invocation | StreamInvocation, error: str) -> None:
-        self._log_refusal(event.target, error)
+        self._log_refusal(self._hub.lookup(event.target).name, error)
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error=error)
         for stream_id in event.stream_ids or ():

@@ -20,8 +20,6 @@ from ._messages import Request, Response
 
 __all__ = ["Endpoint", "WebSocketAccepted"]
 
-_DISCONNECT_TIMEOUT = 15.0  # seconds that a negotiated id waits for its connection (SPEC 4.8)
-
 _TRANSPORTS = (_negotiate.AvailableTransport("WebSockets", ("Text", "Binary")),)
 _BAD_REQUEST_NO_ID = Response(400, b"Connection ID required")
 _NOT_FOUND = Response(404, b"No Connection with that ID")
@@ -73,7 +71,7 @@ class Endpoint:
             return Response(200, _negotiate.encode_error(str(error)), "application/json")
         connection_id = self._new_id()
         token = self._new_id() if version > 0 else connection_id
-        self._reserved[token] = (connection_id, now + _DISCONNECT_TIMEOUT)
+        self._reserved[token] = (connection_id, now + self._config.resume_window)
         self._effects.append(Wake(self.registry.owner))  # there is a deadline now
         body = _negotiate.encode_response(version, connection_id, token, _TRANSPORTS)
         return Response(200, body, "application/json")

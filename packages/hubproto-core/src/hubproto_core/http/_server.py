@@ -285,9 +285,9 @@ class HttpServerConnection:
 
     def cut_short(self, *, now: float) -> None:
         """The session is to end at once: wait for its peer no longer."""
-        if self._transport is not None:
-            self._transport.cut_short(now=now)
-            self._server.effects.append(Wake(self))
+        assert self._transport is not None  # `shut_down` has finished all others
+        self._transport.cut_short(now=now)
+        self._server.effects.append(Wake(self))
 
     def _finish(self) -> None:
         self._server.forget(self)
@@ -366,8 +366,9 @@ class HttpServerConnection:
 
     def _respond(self, response: Response, now: float) -> None:
         if response.status >= 400:
-            what = "what is no request" if self._request is None else one_line(self._request.target.partition(b"?")[0])
-            hub_log.debug("%s is answered with status %d", what, response.status, extra=facts(NOBODY))
+            path = b"what is no request" if self._request is None else self._request.target.partition(b"?")[0]
+            text = one_line(path.decode("latin-1"))
+            hub_log.debug("%s is answered with status %d", text, response.status, extra=facts(NOBODY))
         headers = [("content-length", str(len(response.body))), *response.headers.items()]
         if response.body:
             headers.append(("content-type", response.content_type))
