@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ def make_hub() -> Hub:
     hub.method("Refuse")(_refuse)
     hub.method("Lose")(_lose)
     hub.method("Slow")(_slow)
+    hub.method("Read")(_read)
     return hub
 
 
@@ -57,6 +59,9 @@ def _lose() -> None:
 
 
 async def _slow() -> None: ...
+
+
+async def _read(items: AsyncIterator[int]) -> None: ...
 
 
 ABOUT = {"hub": "Chat", "connection_id": "c1", "user_id": "ann"}
@@ -162,6 +167,13 @@ def test_what_nobody_waits_for_is_a_detail(
 ) -> None:
     peer_of(caplog).say(message)
     assert entries(caplog) == [(logging.DEBUG, f"connection c1: {text}", ABOUT)]
+
+
+def test_an_upload_that_changes_hands_is_a_detail(caplog: pytest.LogCaptureFixture) -> None:
+    peer = peer_of(caplog)
+    peer.say(call("Read", streamIds=["7"]), call("Read", streamIds=["7"]))
+    text = "connection c1: a call of Read takes over the upload 7 from an earlier one"
+    assert entries(caplog) == [(logging.DEBUG, text, {**ABOUT, "hub_method": "Read"})]
 
 
 def test_a_call_too_many_is_a_detail(caplog: pytest.LogCaptureFixture) -> None:

@@ -146,11 +146,9 @@ class CodecPeer(Peer):
         peer._buffer = RecordBuffer()
         await peer.upgrade(path)
         await peer.write(pack({"protocol": codec.name, "version": 1}))
-        while not peer._text and not len(peer._buffer):
+        while (answer := peer._take_text()) is None:
             await peer._receive()
-        answer = peer._buffer.take_text(None) if len(peer._buffer) else peer._text.removesuffix("\x1e").encode()
         assert answer == b"{}"
-        peer._text = ""
         return peer
 
     async def say(self, *messages: HubMessage) -> None:
@@ -183,6 +181,11 @@ class CodecPeer(Peer):
         while (message := await self.hear()) is not None:
             messages.append(message)
         return messages
+
+    def _take_text(self) -> bytes | None:
+        self._buffer.append(self._text.encode())
+        self._text = ""
+        return self._buffer.take_text(None)
 
     def _take_bytes(self, data: bytes) -> None:
         self._buffer.append(data)

@@ -286,6 +286,16 @@ class HubSession(Session):
             extra=facts(self._log_facts, method=target, error=error),
         )
 
+    def _log_taken_over(self, target: str, stream_id: str) -> None:
+        """A client has used an id again while it is in use; as in the reference the later call gets what follows."""
+        hub_log.debug(
+            "connection %s: a call of %s takes over the upload %s from an earlier one",
+            self.connection_id,
+            target,
+            one_line(stream_id),
+            extra=facts(self._log_facts, method=target),
+        )
+
     def _is_streaming(self, invocation_id: str) -> bool:
         return any(call.streams and call.invocation_id == invocation_id for call in self._running)
 
@@ -298,6 +308,9 @@ class HubSession(Session):
         if event.stream_ids:
             pairs = zip(event.stream_ids, method.signature.streams, strict=True)
             incoming = tuple(IncomingStream(self, stream_id, shape) for stream_id, shape in pairs)
+            for stream in incoming:
+                if stream.stream_id in self._streams:
+                    self._log_taken_over(method.name, stream.stream_id)
             self._streams.update((stream.stream_id, stream) for stream in incoming)
         return self._run(method, event.arguments, event.invocation_id, incoming, event.headers)
 
