@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hubproto_core import (
+    Authorization,
     Call,
     EndOfStream,
     Hub,
@@ -961,6 +962,27 @@ def test_what_is_cut_short_is_closed_at_once_and_cancelled_once_more() -> None:
     client.shell.cancel(hook)
     assert [client.session.finished] == [True]
     assert client.hear() == []
+
+
+@pytest.mark.parametrize("outcome", [True, False, ValueError("broken")], ids=["allowed", "refused", "broken"])
+def test_what_a_policy_decides_when_all_has_been_cut_short_interests_nobody(outcome: bool | Exception) -> None:
+    hub = Hub()
+
+    async def policy(authorization: Authorization) -> bool:
+        raise NotImplementedError
+
+    hub.method("Guarded", requires=policy)(lambda: None)
+    client = HubPeer(hub)
+    client.say(invoke("Guarded"))
+    (check,) = client.shell.running
+    client.session.cut_short(now=0.0)
+    if isinstance(outcome, Exception):
+        client.shell.fail(check, outcome)
+    else:
+        client.shell.finish(check, outcome)
+    assert client.hear() == [GOODBYE]
+    assert client.session.finished
+    assert client.shell.labels() == []
 
 
 def test_calls_of_a_client_that_has_left_can_be_cancelled() -> None:

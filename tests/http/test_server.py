@@ -585,7 +585,7 @@ def test_refusals_are_logged_as_details_without_secrets(
     caplog.set_level(logging.DEBUG)
     site().socket().send(request_)
     (record,) = caplog.records
-    assert (record.name, record.levelno, record.getMessage()) == ("hubproto_core.hub", logging.DEBUG, text)
+    assert (record.name, record.levelno, record.getMessage()) == ("hubproto_core.http", logging.DEBUG, text)
     assert vars(record)["connection_id"] is None
 
 

@@ -1,8 +1,9 @@
-"""What goes into the log: two loggers below that of the package, and the facts that each record carries.
+"""What goes into the log: three loggers below that of the package, and the facts that each record carries.
 
-`logging.getLogger("hubproto_core")` hears everything; `hubproto_core.hub` is what servers do, `hubproto_core.client`
-what clients do. Every record of both has the attributes of `FACTS`, None where they do not apply, so that a formatter
-may name any of them. docs/hubs.md lists the records.
+`logging.getLogger("hubproto_core")` hears everything; `hubproto_core.hub` is what happens on hubs' connections,
+`hubproto_core.http` what becomes of requests, `hubproto_core.client` what clients do. Every record of them has the
+attributes of `FACTS`, None where they do not apply, so that a formatter may name any of them. docs/hubs.md lists the
+records.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-__all__ = ["NOBODY", "client_log", "connection_facts", "error_kind", "facts", "hub_log", "one_line"]
+__all__ = ["NOBODY", "client_log", "connection_facts", "error_kind", "facts", "http_log", "hub_log", "one_line"]
 
 hub_log = logging.getLogger("hubproto_core.hub")
+http_log = logging.getLogger("hubproto_core.http")
 client_log = logging.getLogger("hubproto_core.client")
 
 FACTS = ("hub", "connection_id", "user_id", "hub_method", "error_kind")
