@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -331,6 +332,18 @@ def test_what_means_nothing_is_skipped_and_what_follows_is_seen_at_once(role: Ro
     assert feed(conn, pack(message) + ADD) == [Invocation(invocation_id="1", target="Add", arguments=(1, 2))]
     assert conn.is_open
     assert conn.data_to_send(now=0.0) == b""
+
+
+@pytest.mark.parametrize("message", [ITEM, END, {"type": 5, "invocationId": "9"}])
+def test_what_is_ignored_because_its_id_is_not_open_is_logged_for_who_wants_to_know(
+    message: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    conn = HubConnection(Role.SERVER, [JsonCodec()], name="c1", now=0.0)
+    with caplog.at_level(logging.DEBUG, "hubproto_core.connection"):
+        feed(conn, HANDSHAKE + pack(message))
+    (record,) = caplog.records
+    assert record.levelno == logging.DEBUG
+    assert record.getMessage() == "connection c1: a message for '9' is ignored: nothing is open under this id"
 
 
 def test_nothing_follows_the_end_of_an_upload() -> None:

@@ -7,6 +7,7 @@ often is harmless.*
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, NoReturn, assert_never
@@ -41,6 +42,8 @@ from ._timers import Timer, TimerTable
 
 __all__ = ["HubConnection", "Role"]
 
+logger = logging.getLogger("hubproto_core.connection")
+
 _CLOSED_WITH_ERROR = "Connection closed with an error."
 
 
@@ -65,6 +68,7 @@ class HubConnection:
     `binder` knows the types of what arrives; without one every value arrives as plain Python.
     `stateful`: the transport may be replaced by another one when it breaks, if the handshake agrees on version 2 of the
     protocol (SPEC 4.7).
+    `name` is what log lines call it.
     `now` is the time at which the transport was established, in seconds of any clock that does not go backwards; all
     later times are of the same clock.
     """
@@ -82,6 +86,7 @@ class HubConnection:
         "_eof",
         "_later",
         "_lost_by",
+        "_name",
         "_next_id",
         "_output",
         "_output_size",
@@ -102,11 +107,13 @@ class HubConnection:
         config: HubConfig | None = None,
         binder: Binder | None = None,
         stateful: bool = False,
+        name: str = "-",
         now: float,
     ) -> None:
         if not codecs:
             raise ValueError("a HubConnection needs at least one codec, for example [JsonCodec()]")
         self._role = role
+        self._name = name
         self._codecs = {codec.name.lower(): codec for codec in codecs}
         self._codec: Codec = codecs[0]
         self._agreed = False  # the handshake has chosen
@@ -712,6 +719,9 @@ class HubConnection:
         """Nobody waits for this. An id that is too long cannot be one of those that are known."""
         if len(invocation_id) > self._config.max_id_length:
             self._refuse_id()
+        logger.debug(
+            "connection %s: a message for %r is ignored: nothing is open under this id", self._name, invocation_id
+        )
 
     def _refuse_id(self) -> NoReturn:
         raise RemoteProtocolError(f"An id is longer than {self._config.max_id_length} characters.")

@@ -69,7 +69,9 @@ class HubSession(Session):
         now: float,
     ) -> None:
         super().__init__(config or hub.config, effects)
-        self._conn = HubConnection(Role.SERVER, codecs, config=self._config, binder=self, stateful=stateful, now=now)
+        self._conn = HubConnection(
+            Role.SERVER, codecs, config=self._config, binder=self, stateful=stateful, name=connection_id, now=now
+        )
         self._hub = hub
         self._registry = registry or Registry()
         self._pending: tuple[Method, Invocation | StreamInvocation] | None = (
