@@ -97,6 +97,7 @@ def bench(session: nox.Session) -> None:
     install(session, CORE_HTTP)
     session.run("python", "-m", "benchmarks.throughput")
     session.run("python", "-m", "benchmarks.hostile")
+    session.run("python", "-m", "benchmarks.slow_consumers")
 
 
 @nox.session

@@ -29,6 +29,7 @@ ROUND = 50  # messages, after which all readers catch up: a reader must not be t
 BURST = 10  # messages sent in one step of the server
 TIME_LIMIT = 120.0  # seconds for anything at all
 MIB = 1024 * 1024
+ROOT = Path(__file__).parents[1]
 RUNTIMES = ("trio", "asyncio", "asyncio-uvloop")
 
 UPGRADE = (
@@ -212,13 +213,18 @@ class Figures:
     peak_connected: int
     peak: int
 
+    @property
+    def growth(self) -> int:
+        """By how much the server's peak memory grew."""
+        return self.peak - self.peak_empty
+
     def __str__(self) -> str:
+        connections = self.peak_connected - self.peak_empty
         return (
-            f"{self.runtime}: {self.messages} messages of {self.size} B to {self.readers} readers, beside {self.silent} "
-            f"clients that never read: each reader got {self.fewest_heard} to {self.most_heard} within "
-            f"{self.seconds:.1f} s, {len(self.given_up)} were given up; the peak memory grew by "
-            f"{(self.peak - self.peak_empty) / MIB:.0f} MiB, of which {(self.peak_connected - self.peak_empty) / MIB:.0f} "
-            "MiB for the connections themselves"
+            f"{self.runtime}: {self.messages} messages of {self.size} B to {self.readers} clients that read and "
+            f"{self.silent} that never do: within {self.seconds:.1f} s each reader got {self.fewest_heard} to "
+            f"{self.most_heard}, and {len(self.given_up)} clients were given up; the server's peak memory grew by "
+            f"{self.growth / MIB:.0f} MiB, {connections / MIB:.0f} MiB of them for the connections themselves"
         )
 
 
@@ -267,7 +273,7 @@ def serving(runtime: str) -> Iterator[tuple[int, IO[str]]]:
     """A server in a process of its own: its port, and what it writes to the log, from WARNING on."""
     command = [sys.executable, "-m", "benchmarks.slow_consumers", "--serve", runtime]
     with tempfile.TemporaryFile("w+") as log:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True) as server:
             try:
                 assert server.stdout is not None
                 port = int(server.stdout.readline())
