@@ -94,7 +94,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """What the core costs. Fails where hostile input costs more than in proportion to its size."""
-    install(session, CORE_HTTP)
+    install(session, CORE_HTTP, TRIO, ASYNCIO)
     session.run("python", "-m", "benchmarks.throughput")
     session.run("python", "-m", "benchmarks.hostile")
     session.run("python", "-m", "benchmarks.slow_consumers")

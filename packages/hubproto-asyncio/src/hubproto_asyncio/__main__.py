@@ -31,21 +31,24 @@ async def run(command: Command) -> None:
 
 
 async def run_server(command: ServeCommand) -> None:
-    """Serve until a signal comes; a second one does not wait for running calls."""
+    """Serve until a signal comes; a second one does not wait for running calls, a third ends the process as it is."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stopping = asyncio.Event()
-    this_task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    stops = 0
 
     def stop() -> None:
-        if stopping.is_set() and this_task is not None:
-            this_task.cancel()
-        stopping.set()
+        nonlocal stops
+        stops += 1
+        server.close()
+        if stops == 2:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
     async with serve(command.hub, command.path, command.host, command.port, config=command.config) as server:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
         print(f"listening on http://{command.host}:{server.port}{command.path}", flush=True)
-        await stopping.wait()
+        await server.wait_closed()
 
 
 def main() -> int:

@@ -50,9 +50,18 @@ class Server:
         return self._machine.clients(hub)
 
     def close(self) -> None:
-        """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end."""
+        """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end.
+
+        Called again, it hurries: what still runs is cancelled at once, and no client is waited for.
+        """
+        self._listener.close()
+        self._machine.close(now=self._loop.time())
+
+    async def leave(self) -> None:
+        """Shut down, unless that has begun, and wait until everything has ended; `serve` does it."""
         self._listener.close()
         self._machine.shut_down(now=self._loop.time())
+        await self.wait_closed()
 
     async def wait_closed(self) -> None:
         """Wait until `close` was called and everything has ended."""
@@ -105,7 +114,6 @@ async def serve(
     await server.listen(host, port, ssl_context, http.request_timeout)
     try:
         yield server
-        server.close()
-        await server.wait_closed()
+        await server.leave()
     finally:
         await server.stop()

@@ -37,6 +37,7 @@ class HubSession(Session):
     """
 
     __slots__ = (
+        "_cancelled_all",
         "_dismissed",
         "_draining",
         "_hub",
@@ -82,6 +83,7 @@ class HubSession(Session):
         self._welcomed = False  # on_connected has succeeded, so on_disconnected will run
         self._dismissed = False  # on_disconnected has begun
         self._draining = False  # shutting down: no new call is begun
+        self._cancelled_all = False  # nothing is waited for any more
         self._session_timers = TimerTable()
         self.connection_id: str = connection_id
         self.info: ConnectionInfo = info or ConnectionInfo()
@@ -101,8 +103,10 @@ class HubSession(Session):
     def handle_timeout(self, *, now: float) -> None:
         """See `HubConnection.handle_timeout`."""
         if self._session_timers.expire(now):
-            for call in self._running:
-                self._cancel_running(call)
+            if self._cancelled_all:  # what runs on will not end soon, and says nothing any more
+                self.close(allow_reconnect=True)
+            else:
+                self.cancel_all(now=now)
         super().handle_timeout(now=now)
 
     # commands
@@ -138,6 +142,18 @@ class HubSession(Session):
                 self._look_again()
             self._session_timers.arm(Timer.SHUTDOWN, now + self._config.shutdown_timeout)
             self._close_if_drained()
+
+    def cancel_all(self, *, now: float) -> None:
+        """Cancel everything that runs, `on_disconnected` included; what `shut_down` does at the end of its time.
+
+        What does not end for that has `close_timeout` until its connection is closed without it.
+        """
+        if not self._cancelled_all:
+            self._cancelled_all = True
+            for call in self._running:
+                self._cancel_running(call)
+            self._session_timers.arm(Timer.SHUTDOWN, now + self._config.close_timeout)
+            self._look_again()
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""

@@ -32,7 +32,7 @@ async def run(command: Command) -> None:
 
 
 async def run_server(command: ServeCommand) -> None:
-    """Serve until a signal comes; a second one does not wait for running calls."""
+    """Serve until a signal comes; a second one does not wait for running calls, a third ends the process as it is."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve_hub(task_status: trio.TaskStatus[Server]) -> None:
@@ -46,14 +46,13 @@ async def run_server(command: ServeCommand) -> None:
         )
         nursery.cancel_scope.cancel()
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             server: Server = await nursery.start(serve_hub)
             print(f"listening on http://{command.host}:{server.port}{command.path}", flush=True)
-            await anext(signals)
-            server.close()
-            await anext(signals)
-            nursery.cancel_scope.cancel()
+            for _ in range(2):
+                await anext(signals)
+                server.close()
 
 
 def main() -> int:

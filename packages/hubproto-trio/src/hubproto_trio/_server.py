@@ -38,10 +38,11 @@ class Server:
     def close(self) -> None:
         """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end.
 
-        `serve` returns when everything has ended.
+        Called again, it hurries: what still runs is cancelled at once, and no client is waited for. `serve` returns
+        when everything has ended.
         """
         self._listening.cancel()
-        self._machine.shut_down(now=trio.current_time())
+        self._machine.close(now=trio.current_time())
 
     async def wait_closed(self) -> None:
         """Wait until `close` was called and everything has ended."""

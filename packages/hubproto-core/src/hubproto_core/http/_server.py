@@ -49,7 +49,7 @@ class HttpConfig:
 class HubServer:
     """Hubs at their paths, and the effects of all their connections. One for each listening server."""
 
-    __slots__ = ("_connections", "_draining", "_endpoints", "_http", "_registries", "effects")
+    __slots__ = ("_connections", "_deadline", "_draining", "_endpoints", "_http", "_registries", "effects")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class HubServer:
         self._http = http or HttpConfig()
         self._connections: dict[HttpServerConnection, None] = {}
         self._draining = False
+        self._deadline: float | None = None  # when nothing that still runs is waited for any more
         self._registries: dict[Hub, Registry] = {}
         self._endpoints: dict[str, Endpoint] = {}
         for path, hub in hubs.items():
@@ -75,6 +76,11 @@ class HubServer:
                 registry=self._registries.setdefault(hub, Registry(self)),
                 config=config,
             )
+
+    @property
+    def draining(self) -> bool:
+        """`shut_down` was asked for."""
+        return self._draining
 
     @property
     def closed(self) -> bool:
@@ -113,20 +119,40 @@ class HubServer:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        return min((d for e in self._endpoints.values() if (d := e.next_timeout()) is not None), default=None)
+        deadlines = [endpoint.next_timeout() for endpoint in self._endpoints.values()]
+        return min((d for d in (self._deadline, *deadlines) if d is not None), default=None)
 
     def handle_timeout(self, *, now: float) -> None:
         """A deadline of an endpoint may have passed."""
         for endpoint in self._endpoints.values():
             endpoint.handle_timeout(now=now)
+        if self._deadline is not None and self._deadline <= now:
+            self._cancel_all(now)
+
+    def close(self, *, now: float) -> None:
+        """Shut down, and when that has begun already, hurry: what runs is cancelled, and no client is waited for."""
+        if not self._draining:
+            self.shut_down(now=now)
+        else:
+            self._cancel_all(now)
+            for connection in list(self._connections):
+                connection.hurry(now=now)
 
     def shut_down(self, *, now: float) -> None:
-        """Let every connection end in order; see `HubSession.shut_down`."""
+        """Let every connection end in order; see `HubSession.shut_down`. Harmless when it has begun already."""
         if not self._draining:
             self._draining = True
+            self._deadline = now + max((e.config.shutdown_timeout for e in self._endpoints.values()), default=0.0)
             for connection in list(self._connections):
                 connection.shut_down(now=now)
             self.effects.append(Wake(self))
+
+    def _cancel_all(self, now: float) -> None:
+        """Cancel what still runs, also for clients that are gone."""
+        self._deadline = None
+        for registry in self._registries.values():
+            for session in list(registry.connections.values()):
+                session.cancel_all(now=now)
 
 
 class HttpServerConnection:
@@ -223,6 +249,12 @@ class HttpServerConnection:
         else:
             self._finish()
         self._server.effects.append(Wake(self))
+
+    def hurry(self, *, now: float) -> None:
+        """Behind `shut_down`: do not wait for the peer any more."""
+        if self._transport is not None:
+            self._transport.hurry(now=now)
+            self._server.effects.append(Wake(self))
 
     def _finish(self) -> None:
         self._server.forget(self)
