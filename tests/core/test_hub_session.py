@@ -924,6 +924,51 @@ def test_calls_that_do_not_end_in_time_are_cancelled() -> None:
     assert client.hear(6.0) == [completion("1"), completion("2"), GOODBYE]
 
 
+def test_all_that_runs_can_be_cancelled_at_once_and_once() -> None:
+    client = served(shutdown_timeout=5.0)
+    client.say(invoke("Slow", 1), stream("Count", 1, id="2"), upload("u", id="3"), invoke("Slow", 2, id="4"))
+    client.session.shut_down(now=1.0)
+    client.session.cancel_all(now=2.0)
+    client.session.cancel_all(now=3.0)
+    client.shell.run()
+    assert [call.label for call in client.shell.asked_to_cancel] == ["Slow", "Count", "Upload"]
+    client.shell.cancel_asked()
+    assert client.hear(2.0) == [completion("1"), completion("2"), completion("3"), GOODBYE]
+    assert client.session.finished
+
+
+def test_a_call_that_runs_on_though_it_is_cancelled_does_not_keep_its_client_waiting() -> None:
+    client = served(shutdown_timeout=5.0, close_timeout=2.0)
+    client.say(invoke("Slow", 1), stream("Count", 1, id="2"))
+    client.session.shut_down(now=1.0)
+    client.session.handle_timeout(now=6.0)
+    client.shell.cancel(client.shell.find("Count"))
+    assert client.session.next_timeout() == 8.0
+    client.session.handle_timeout(now=7.9)
+    assert client.hear(7.9) == [completion("2")]
+    client.session.handle_timeout(now=8.0)
+    assert client.hear(8.0) == [GOODBYE]
+    assert not client.session.finished  # for its code runs
+    client.shell.finish(client.shell.find("Slow"), 1)
+    assert client.hear(8.0) == []
+    assert client.session.finished
+
+
+@pytest.mark.parametrize("when", ["first", "last"])
+def test_hooks_that_take_too_long_are_cancelled_too(when: str) -> None:
+    hub = Hub(HubConfig(shutdown_timeout=5.0))
+    if when == "first":
+        hub.on_connected(lambda: WAITS)
+    hub.on_disconnected(lambda: WAITS)
+    client = HubPeer(hub)
+    client.session.shut_down(now=0.0)
+    assert client.hear() == ([] if when == "first" else [GOODBYE])
+    client.session.cancel_all(now=1.0)
+    client.shell.cancel_asked()
+    assert client.hear(1.0) == ([GOODBYE] if when == "first" else [])
+    assert client.session.finished
+
+
 @pytest.mark.parametrize("handshake", [b"", HANDSHAKE])
 def test_a_client_in_its_handshake_is_sent_away_too(handshake: bytes) -> None:
     client = HubPeer(HUB, HubConfig(shutdown_timeout=5.0), handshake=False)

@@ -470,6 +470,61 @@ def test_a_server_is_not_closed_before_its_last_hook_has_run() -> None:
     assert served.shell.was_woken(server)
 
 
+def test_closing_twice_cancels_what_runs_and_waits_for_no_client() -> None:
+    served = site(HubConfig(shutdown_timeout=5.0, close_timeout=2.0))
+    server, busy, idle = served.server, served.websocket(), served.websocket()
+    busy.ask(call("Slow"))
+    server.close(now=0.0)
+    assert server.draining
+    assert split(idle.exchange_bytes(b"")) == ([GOODBYE], [(1000, None)])
+    server.close(now=1.0)
+    served.shell.cancel_asked()
+    assert split(busy.exchange_bytes(b"", now=1.0)) == ([{"type": 3, "invocationId": "1"}, GOODBYE], [(1000, None)])
+    for peer in (busy, idle):
+        assert peer.socket.conn.next_timeout() == 1.0
+        peer.socket.conn.handle_timeout(now=1.0)
+        peer.socket.take(1.0)
+        assert over(peer.socket)
+    assert server.closed
+
+
+def test_a_client_that_takes_nothing_is_dropped_when_there_is_a_hurry() -> None:
+    served = site(HubConfig(close_timeout=1000.0))
+    conn = served.websocket().socket.conn
+    served.server.close(now=1.0)
+    conn.handle_timeout(now=2.0)
+    assert not conn.finished
+    served.shell.woken.clear()
+    served.server.close(now=3.0)
+    assert served.shell.was_woken(conn)
+    conn.handle_timeout(now=3.0)
+    assert conn.finished
+
+
+def test_to_hurry_means_nothing_to_a_socket_without_a_session() -> None:
+    socket = site().socket()
+    socket.conn.hurry(now=0.0)
+    assert not over(socket)
+
+
+def test_a_hook_of_a_client_that_is_gone_is_cancelled_when_its_time_is_over() -> None:
+    hub = make_hub()
+    hub.on_disconnected(lambda: WAITS)
+    served = Site(hub, HubConfig(shutdown_timeout=5.0))
+    server = served.server
+    served.websocket().socket.conn.receive_eof(now=0.0)
+    assert served.shell.labels() == ["on_disconnected"]
+    assert server.next_timeout() is None
+    server.shut_down(now=1.0)
+    assert server.next_timeout() == 6.0
+    server.handle_timeout(now=5.9)
+    served.shell.cancel_asked()
+    assert [server.closed] == [False]
+    server.handle_timeout(now=6.0)
+    served.shell.cancel_asked()
+    assert [server.closed, server.next_timeout()] == [True, None]
+
+
 def test_a_client_in_its_handshake_does_not_keep_a_server_open() -> None:
     served = site(HubConfig(shutdown_timeout=5.0, close_timeout=2.0, handshake_timeout=100.0))
     peer = WebSocket(served.socket())
