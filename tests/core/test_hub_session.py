@@ -924,12 +924,11 @@ def test_calls_that_do_not_end_in_time_are_cancelled() -> None:
     assert client.hear(6.0) == [completion("1"), completion("2"), GOODBYE]
 
 
-def test_all_that_runs_can_be_cancelled_at_once_and_once() -> None:
+def test_all_that_runs_can_be_cancelled_at_once() -> None:
     client = served(shutdown_timeout=5.0)
     client.say(invoke("Slow", 1), stream("Count", 1, id="2"), upload("u", id="3"), invoke("Slow", 2, id="4"))
     client.session.shut_down(now=1.0)
     client.session.cancel_all(now=2.0)
-    client.session.cancel_all(now=3.0)
     client.shell.run()
     assert [call.label for call in client.shell.asked_to_cancel] == ["Slow", "Count", "Upload"]
     client.shell.cancel_asked()
@@ -954,19 +953,37 @@ def test_a_call_that_runs_on_though_it_is_cancelled_does_not_keep_its_client_wai
     assert client.session.finished
 
 
-@pytest.mark.parametrize("when", ["first", "last"])
-def test_hooks_that_take_too_long_are_cancelled_too(when: str) -> None:
-    hub = Hub(HubConfig(shutdown_timeout=5.0))
-    if when == "first":
-        hub.on_connected(lambda: WAITS)
+def test_a_first_hook_that_takes_too_long_is_cancelled_like_a_call() -> None:
+    hub = Hub()
+    hub.on_connected(lambda: WAITS)
+    client = HubPeer(hub)
+    client.session.shut_down(now=0.0)
+    assert client.hear() == []
+    client.session.cancel_all(now=1.0)
+    client.shell.cancel_asked()
+    assert client.hear(1.0) == [GOODBYE]
+    assert client.session.finished
+
+
+@pytest.mark.parametrize("by", ["the time", "who closes"])
+def test_a_last_hook_may_clean_up_before_it_is_cancelled(by: str) -> None:
+    hub = Hub(HubConfig(shutdown_timeout=5.0, close_timeout=2.0))
     hub.on_disconnected(lambda: WAITS)
     client = HubPeer(hub)
     client.session.shut_down(now=0.0)
-    assert client.hear() == ([] if when == "first" else [GOODBYE])
+    assert client.hear() == [GOODBYE]
     client.session.cancel_all(now=1.0)
+    client.session.handle_timeout(now=2.9)
+    client.shell.run()
+    assert client.shell.asked_to_cancel == []
+    if by == "the time":
+        assert client.session.next_timeout() == 3.0
+        client.session.handle_timeout(now=3.0)
+    else:
+        client.session.cancel_all(now=2.9)
     client.shell.cancel_asked()
-    assert client.hear(1.0) == ([GOODBYE] if when == "first" else [])
     assert client.session.finished
+    assert client.session.next_timeout() is None
 
 
 @pytest.mark.parametrize("handshake", [b"", HANDSHAKE])

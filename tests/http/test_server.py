@@ -510,7 +510,7 @@ def test_to_hurry_means_nothing_to_a_socket_without_a_session() -> None:
 def test_a_hook_of_a_client_that_is_gone_is_cancelled_when_its_time_is_over() -> None:
     hub = make_hub()
     hub.on_disconnected(lambda: WAITS)
-    served = Site(hub, HubConfig(shutdown_timeout=5.0))
+    served = Site(hub, HubConfig(shutdown_timeout=5.0, close_timeout=2.0))
     server = served.server
     served.websocket().socket.conn.receive_eof(now=0.0)
     assert served.shell.labels() == ["on_disconnected"]
@@ -521,6 +521,9 @@ def test_a_hook_of_a_client_that_is_gone_is_cancelled_when_its_time_is_over() ->
     served.shell.cancel_asked()
     assert [server.closed] == [False]
     server.handle_timeout(now=6.0)
+    served.shell.cancel_asked()
+    assert [server.closed, server.next_timeout()] == [False, 8.0]
+    server.handle_timeout(now=8.0)
     served.shell.cancel_asked()
     assert [server.closed, server.next_timeout()] == [True, None]
 

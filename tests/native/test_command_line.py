@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,6 +17,8 @@ import pytest
 ADAPTERS = [name for name in ("hubproto_trio", "hubproto_asyncio") if find_spec(name)]
 
 HUB = """
+from collections.abc import AsyncIterator
+
 from hubproto_core import Hub
 
 hub = Hub()
@@ -34,7 +38,33 @@ async def count(n: int):
 @hub.method("Fail")
 def fail() -> None:
     raise ValueError("the reason")
+
+
+@hub.method("Wait")
+async def wait(items: AsyncIterator[int]) -> None:
+    print("waiting", flush=True)
+    async for _ in items:
+        pass
+
+
+@hub.method("Deaf")
+async def deaf(items: AsyncIterator[int]) -> None:
+    print("waiting", flush=True)
+    told = False
+    while True:
+        try:
+            async for _ in items:
+                pass
+        except BaseException:
+            if not told:
+                print("cancelled", flush=True)
+            told = True
 """
+
+UPGRADE = (
+    b"GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -76,6 +106,57 @@ def test_a_hub_is_served_and_called(adapter: str, tmp_path: Path) -> None:
         assert error.count("\n") == 1
         server.send_signal(signal.SIGTERM)
         assert server.wait(10) == 0
+
+
+@contextmanager
+def waiting(server: subprocess.Popen[str], port: int, target: str) -> Iterator[socket.socket]:
+    """A client whose call of a method runs, and waits for an upload in vain."""
+    call = f'{{"type":1,"invocationId":"1","target":"{target}","arguments":[],"streamIds":["u"]}}'
+    assert server.stdout is not None
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(UPGRADE)
+        for record in ('{"protocol":"json","version":1}', call):
+            payload = record.encode() + b"\x1e"
+            client.sendall(bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload)
+        assert server.stdout.readline() == "waiting\n"
+        yield client
+
+
+def stop_listening(server: subprocess.Popen[str], port: int, number: int) -> None:
+    """Send a first signal, and return when it has been taken."""
+    server.send_signal(number)
+    with pytest.raises(ConnectionError):
+        while True:
+            socket.create_connection(("127.0.0.1", port), 10).close()
+    assert server.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_second_signal_cancels_what_the_first_one_let_finish(adapter: str, tmp_path: Path, number: int) -> None:
+    with serving(adapter, tmp_path) as (url, server):
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        with waiting(server, port, "Wait") as client:
+            since = time.monotonic()
+            stop_listening(server, port, number)
+            server.send_signal(number)
+            assert server.wait(10) == 0
+            assert time.monotonic() - since < 4  # the first alone would have waited for 5 s
+            received = b""
+            while data := client.recv(4096):
+                received += data
+    assert b'{"type":3,"invocationId":"1"}\x1e{"type":7,"allowReconnect":true}\x1e' in received
+
+
+def test_a_third_signal_ends_a_process_that_does_not_want_to_end(adapter: str, tmp_path: Path) -> None:
+    with serving(adapter, tmp_path) as (url, server):
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        with waiting(server, port, "Deaf"):
+            stop_listening(server, port, signal.SIGTERM)
+            server.send_signal(signal.SIGTERM)
+            assert server.stdout is not None
+            assert server.stdout.readline() == "cancelled\n"
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(10) == -signal.SIGTERM
 
 
 def test_detailed_errors_are_asked_for(adapter: str, tmp_path: Path) -> None:

@@ -103,10 +103,7 @@ class HubSession(Session):
     def handle_timeout(self, *, now: float) -> None:
         """See `HubConnection.handle_timeout`."""
         if self._session_timers.expire(now):
-            if self._cancelled_all:  # what runs on will not end soon, and says nothing any more
-                self.close(allow_reconnect=True)
-            else:
-                self.cancel_all(now=now)
+            self.cancel_all(now=now)
         super().handle_timeout(now=now)
 
     # commands
@@ -144,16 +141,19 @@ class HubSession(Session):
             self._close_if_drained()
 
     def cancel_all(self, *, now: float) -> None:
-        """Cancel everything that runs, `on_disconnected` included; what `shut_down` does at the end of its time.
+        """Cancel every call that runs: what `shut_down` does at the end of its time.
 
-        What does not end for that has `close_timeout` until its connection is closed without it.
+        The second time, or after `close_timeout`, the connection is closed without those that run on though they are
+        cancelled, and `on_disconnected` is cancelled, too, if it runs.
         """
-        if not self._cancelled_all:
-            self._cancelled_all = True
-            for call in self._running:
+        for call in self._running:
+            if self._cancelled_all or call.origin is not self._hub.disconnected_hook:
                 self._cancel_running(call)
-            self._session_timers.arm(Timer.SHUTDOWN, now + self._config.close_timeout)
-            self._look_again()
+        if self._cancelled_all:
+            self.close(allow_reconnect=True)
+        self._cancelled_all = True
+        self._session_timers.arm(Timer.SHUTDOWN, now + self._config.close_timeout)
+        self._look_again()
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
@@ -350,6 +350,7 @@ class HubSession(Session):
             self._run(hook, (self.error,) if hook.signature.arguments.length else ())
         if not self._running and not self.finished:
             self._registry.remove(self)
+            self._session_timers.clear()
             self.finished = True
             self.effects.append(Wake(self._registry.owner))
 

@@ -49,7 +49,7 @@ class HttpConfig:
 class HubServer:
     """Hubs at their paths, and the effects of all their connections. One for each listening server."""
 
-    __slots__ = ("_connections", "_deadline", "_draining", "_endpoints", "_http", "_registries", "effects")
+    __slots__ = ("_connections", "_draining", "_endpoints", "_http", "_look_at", "_registries", "effects")
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class HubServer:
         self._http = http or HttpConfig()
         self._connections: dict[HttpServerConnection, None] = {}
         self._draining = False
-        self._deadline: float | None = None  # when nothing that still runs is waited for any more
+        self._look_at: float | None = None  # the earliest deadline of a session, at last sight, while we shut down
         self._registries: dict[Hub, Registry] = {}
         self._endpoints: dict[str, Endpoint] = {}
         for path, hub in hubs.items():
@@ -120,39 +120,50 @@ class HubServer:
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
         deadlines = [endpoint.next_timeout() for endpoint in self._endpoints.values()]
-        return min((d for d in (self._deadline, *deadlines) if d is not None), default=None)
+        if not self.closed:
+            deadlines.append(self._look_at)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timeout(self, *, now: float) -> None:
-        """A deadline of an endpoint may have passed."""
+        """A deadline of an endpoint, or of a session that has no socket any more, may have passed."""
         for endpoint in self._endpoints.values():
             endpoint.handle_timeout(now=now)
-        if self._deadline is not None and self._deadline <= now:
-            self._cancel_all(now)
+        if self._look_at is not None and self._look_at <= now:
+            for session in self._sessions():
+                session.handle_timeout(now=now)
+            self._look_later()
 
     def close(self, *, now: float) -> None:
         """Shut down, and when that has begun already, hurry: what runs is cancelled, and no client is waited for."""
         if not self._draining:
             self.shut_down(now=now)
         else:
-            self._cancel_all(now)
+            for session in self._sessions():
+                session.cancel_all(now=now)
             for connection in list(self._connections):
                 connection.hurry(now=now)
+            self._look_later()
 
     def shut_down(self, *, now: float) -> None:
         """Let every connection end in order; see `HubSession.shut_down`. Harmless when it has begun already."""
         if not self._draining:
             self._draining = True
-            self._deadline = now + max((e.config.shutdown_timeout for e in self._endpoints.values()), default=0.0)
             for connection in list(self._connections):
                 connection.shut_down(now=now)
-            self.effects.append(Wake(self))
+            for session in self._sessions():  # whose socket may be gone
+                session.shut_down(now=now)
+            self._look_later()
 
-    def _cancel_all(self, now: float) -> None:
-        """Cancel what still runs, also for clients that are gone."""
-        self._deadline = None
-        for registry in self._registries.values():
-            for session in list(registry.connections.values()):
-                session.cancel_all(now=now)
+    def _look_later(self) -> None:
+        """See to it that time passes for sessions that run something, but have no socket that has a clock."""
+        deadlines = [session.next_timeout() for session in self._sessions()]
+        self._look_at = min((deadline for deadline in deadlines if deadline is not None), default=None)
+        self.effects.append(Wake(self))
+
+    def _sessions(self) -> list[HubSession]:
+        """Those whose handshake is done and which are not finished, which a `Registry` knows as its members."""
+        members = [member for registry in self._registries.values() for member in registry.connections.values()]
+        return [member for member in members if isinstance(member, HubSession)]
 
 
 class HttpServerConnection:
