@@ -381,6 +381,13 @@ class HubSession(Session):
             return
         super()._fail_call(call, error)
 
+    def _cancel_call(self, call: RunningCall) -> None:
+        if call.cancelled and not self._cancelled_all:  # as its client wished, or its client is gone
+            super()._cancel_call(call)
+        elif call.invocation_id is not None and self._conn.is_open:  # who still waits must not take this for an answer
+            cancelled = TransportError("A task was canceled.", kind="TaskCanceledException")
+            self._conn.complete(call.invocation_id, error=self._failure_text(call, cancelled))
+
     def _failure_text(self, call: RunningCall, error: Exception) -> str:
         base = f"An unexpected error occurred invoking '{call.label}' on the server."
         if call.iterating:
