@@ -921,7 +921,26 @@ def test_calls_that_do_not_end_in_time_are_cancelled() -> None:
     assert client.shell.asked_to_cancel == []
     client.session.handle_timeout(now=6.0)
     client.shell.cancel_asked()
-    assert client.hear(6.0) == [completion("1"), completion("2"), GOODBYE]
+    assert client.hear(6.0) == [
+        completion("1", error="An unexpected error occurred invoking 'Slow' on the server."),
+        completion("2", error="An unexpected error occurred invoking 'Count' on the server."),
+        GOODBYE,
+    ]
+
+
+def test_who_may_know_is_told_that_a_call_was_cancelled() -> None:
+    client = served(detailed_errors=True)
+    client.say(invoke("Slow", 1), stream("Count", 1, id="2"), invoke("Stubborn", id=None))
+    client.shell.find("Count").iterating = True
+    client.session.shut_down(now=1.0)
+    client.session.cancel_all(now=1.0)
+    client.shell.cancel_asked()
+    details = "TaskCanceledException: A task was canceled."
+    assert client.hear(1.0) == [
+        completion("1", error=f"An unexpected error occurred invoking 'Slow' on the server. {details}"),
+        completion("2", error=f"An error occurred on the server while streaming results. {details}"),
+        GOODBYE,
+    ]
 
 
 def test_all_that_runs_can_be_cancelled_at_once() -> None:
@@ -932,7 +951,12 @@ def test_all_that_runs_can_be_cancelled_at_once() -> None:
     client.shell.run()
     assert [call.label for call in client.shell.asked_to_cancel] == ["Slow", "Count", "Upload"]
     client.shell.cancel_asked()
-    assert client.hear(2.0) == [completion("1"), completion("2"), completion("3"), GOODBYE]
+    assert [(message["type"], message.get("invocationId")) for message in client.hear(2.0)] == [
+        (3, "1"),
+        (3, "2"),
+        (3, "3"),
+        (7, None),
+    ]
     assert client.session.finished
 
 
@@ -944,7 +968,7 @@ def test_a_call_that_runs_on_though_it_is_cancelled_does_not_keep_its_client_wai
     client.shell.cancel(client.shell.find("Count"))
     assert client.session.next_timeout() == 8.0
     client.session.handle_timeout(now=7.9)
-    assert client.hear(7.9) == [completion("2")]
+    assert [message["invocationId"] for message in client.hear(7.9)] == ["2"]
     client.session.handle_timeout(now=8.0)
     assert client.hear(8.0) == [GOODBYE]
     assert not client.session.finished  # for its code runs

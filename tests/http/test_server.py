@@ -477,9 +477,11 @@ def test_closing_twice_cancels_what_runs_and_waits_for_no_client() -> None:
     server.close(now=0.0)
     assert server.draining
     assert split(idle.exchange_bytes(b"")) == ([GOODBYE], [(1000, None)])
+    error = "An unexpected error occurred invoking 'Slow' on the server."
+    cancelled = {"type": 3, "invocationId": "1", "error": error}
     server.close(now=1.0)
     served.shell.cancel_asked()
-    assert split(busy.exchange_bytes(b"", now=1.0)) == ([{"type": 3, "invocationId": "1"}, GOODBYE], [(1000, None)])
+    assert split(busy.exchange_bytes(b"", now=1.0)) == ([cancelled, GOODBYE], [(1000, None)])
     for peer in (busy, idle):
         assert peer.socket.conn.next_timeout() == 1.0
         peer.socket.conn.handle_timeout(now=1.0)

@@ -144,7 +144,8 @@ def test_a_second_signal_cancels_what_the_first_one_let_finish(adapter: str, tmp
             received = b""
             while data := client.recv(4096):
                 received += data
-    assert b'{"type":3,"invocationId":"1"}\x1e{"type":7,"allowReconnect":true}\x1e' in received
+    error = b"An unexpected error occurred invoking 'Wait' on the server."
+    assert b'{"type":3,"invocationId":"1","error":"%s"}\x1e{"type":7,"allowReconnect":true}\x1e' % error in received
 
 
 def test_a_third_signal_ends_a_process_that_does_not_want_to_end(adapter: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -258,10 +259,8 @@ class WilfulHub(Hub):
 
     async def despite_all(self) -> None:
         while not self.gate.is_set():
-            try:
+            with contextlib.suppress(self.rt.Cancelled):
                 await self.rt.sleep(0.005)
-            except self.rt.Cancelled:
-                pass
 
 
 ANSWER = {"type": 3, "invocationId": "1", "result": "an answer"}

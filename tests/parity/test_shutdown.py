@@ -117,7 +117,9 @@ async def test_an_endless_stream_has_the_time_of_a_shutdown(rt: Runtime) -> None
             assert (await peer.read())["type"] == 2
             since = rt.current_time()
             server.server.close()
-            assert without_items(await peer.read_until_closed()) == [{"type": 3, "invocationId": "1"}, GOODBYE]
+            error = "An error occurred on the server while streaming results."
+            cancelled = {"type": 3, "invocationId": "1", "error": error}  # it must not be taken for a stream's end
+            assert without_items(await peer.read_until_closed()) == [cancelled, GOODBYE]
             assert 0.19 < rt.current_time() - since < 3
     assert hub.ended == ["endless"]
     assert len(hub.disconnected) == 1
@@ -139,8 +141,9 @@ async def test_a_second_close_cancels_everything_and_waits_for_no_client(rt: Run
             await server.server.wait_closed()
             assert sorted(hub.ended) == ["endless", "slow", "upload"]
             for peer in peers[:3]:
-                answers = without_items(await peer.read_until_closed())
-                assert answers == [{"type": 3, "invocationId": "1"}, GOODBYE]
+                completion, goodbye = without_items(await peer.read_until_closed())
+                assert (completion["type"], completion["invocationId"], goodbye) == (3, "1", GOODBYE)
+                assert str(completion["error"]).startswith(("An unexpected error", "An error"))
                 assert peer.closed == 1000
     assert len(hub.connected) == 4
     assert sorted(hub.disconnected) == sorted(hub.connected)
