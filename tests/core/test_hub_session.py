@@ -390,6 +390,13 @@ def test_a_call_may_end_otherwise_though_it_was_to_be_cancelled() -> None:
     assert client.hear() == [completion(result=5)]
 
 
+def test_a_call_that_is_cancelled_though_nobody_asked_for_it_has_failed() -> None:
+    client = served()
+    client.say(invoke("Slow", 1), invoke("Slow", 1, id=None))
+    client.shell.cancel(client.shell.running[0])
+    assert client.hear() == [completion(error="An unexpected error occurred invoking 'Slow' on the server.")]
+
+
 def test_a_call_that_must_not_be_cancelled_runs_on() -> None:
     client = served()
     client.say(invoke("Stubborn"), cancel())
@@ -947,8 +954,10 @@ def test_all_that_runs_can_be_cancelled_at_once() -> None:
     client = served(shutdown_timeout=5.0)
     client.say(invoke("Slow", 1), stream("Count", 1, id="2"), upload("u", id="3"), invoke("Slow", 2, id="4"))
     client.session.shut_down(now=1.0)
-    client.session.cancel_all(now=2.0)
     client.shell.run()
+    client.shell.woken.clear()
+    client.session.cancel_all(now=2.0)
+    assert client.shell.was_woken(client.session.carrier)  # whose deadline is another one now
     assert [call.label for call in client.shell.asked_to_cancel] == ["Slow", "Count", "Upload"]
     client.shell.cancel_asked()
     assert [(message["type"], message.get("invocationId")) for message in client.hear(2.0)] == [
@@ -975,6 +984,22 @@ def test_a_call_that_runs_on_though_it_is_cancelled_does_not_keep_its_client_wai
     client.shell.finish(client.shell.find("Slow"), 1)
     assert client.hear(8.0) == []
     assert client.session.finished
+
+
+def test_nothing_expires_behind_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    hub = Hub()
+    hub.on_disconnected(lambda: WAITS)
+    shell = Shell()
+    session = HubSession(hub, hub.codecs, connection_id="c1", effects=shell.effects, expires=60.0, now=0.0)
+    session.receive_data(HANDSHAKE, now=0.0)
+    assert session.next_timeout() == 15.0
+    session.close()
+    session.data_to_send(now=1.0)
+    assert not session.finished
+    assert session.next_timeout() is None
+    with caplog.at_level(logging.INFO, "hubproto_core"):
+        session.handle_timeout(now=60.0)
+    assert caplog.records == []
 
 
 def test_a_first_hook_that_takes_too_long_is_cancelled_like_a_call() -> None:

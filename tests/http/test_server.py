@@ -479,7 +479,10 @@ def test_closing_twice_cancels_what_runs_and_waits_for_no_client() -> None:
     assert split(idle.exchange_bytes(b"")) == ([GOODBYE], [(1000, None)])
     error = "An unexpected error occurred invoking 'Slow' on the server."
     cancelled = {"type": 3, "invocationId": "1", "error": error}
+    served.shell.woken.clear()
     server.close(now=1.0)
+    served.shell.run()
+    assert {busy.socket.conn, idle.socket.conn, server} <= set(served.shell.woken)
     served.shell.cancel_asked()
     assert split(busy.exchange_bytes(b"", now=1.0)) == ([cancelled, GOODBYE], [(1000, None)])
     for peer in (busy, idle):
