@@ -16,10 +16,11 @@ from ._connection import HubConnection, Role
 from ._effects import EffectSink
 from ._errors import HubError
 from ._events import ConnectionClosed
-from ._hub import Method, Signature
+from ._hub import Method
 from ._messages import Invocation, InvocationBindingFailure, StreamInvocation
 from ._running import RunningCall, Upload
 from ._session import Session
+from ._signature import Signature
 
 __all__ = ["ClientSession", "Handlers"]
 
