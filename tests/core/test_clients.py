@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -12,15 +12,11 @@ from hubproto_core import (
     CallerClients,
     CallerGroups,
     Clients,
-    Codec,
     Hub,
     HubConfig,
     HubContext,
-    HubMessage,
     Invocation,
-    JsonCodec,
     LocalProtocolError,
-    MessagePackCodec,
     Registry,
     Selection,
 )
@@ -254,43 +250,6 @@ def test_the_carrier_is_woken_once_for_many_messages(room: Room) -> None:
     room.shell.run()
     assert room.shell.woken == [session]
     assert room.heard() == {"b1": [NEWS] * 5}
-
-
-class Counting:
-    """A codec that notes what it has encoded."""
-
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
-        self.encoded: list[HubMessage] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._codec, name)
-
-    def encode(self, message: HubMessage) -> bytes:
-        self.encoded.append(message)
-        return self._codec.encode(message)
-
-
-def test_a_broadcast_is_encoded_once_for_each_encoding_and_its_bytes_are_shared() -> None:
-    codecs = [Counting(JsonCodec()), Counting(MessagePackCodec())]
-    hub = Hub(codecs=cast("list[Codec]", codecs))
-    shell, registry = Shell(), Registry()
-    peers = [
-        HubPeer(hub, name=f"{name}{number}", registry=registry, shell=shell, handshake=False)
-        for name in ("json", "messagepack")
-        for number in range(3)
-    ]
-    for peer in peers:
-        peer.say_bytes(f'{{"protocol":"{peer.session.connection_id[:-1]}","version":1}}\x1e'.encode())
-        peer.take()
-    for codec in codecs:
-        codec.encoded.clear()
-    Clients(registry).all.send("news", 1, "x" * 1000)
-    message = Invocation(target="news", arguments=(1, "x" * 1000))
-    assert [codec.encoded for codec in codecs] == [[message], [message]]
-    taken = [peer.take() for peer in peers]
-    assert [data is taken[0] for data in taken] == [True, True, True, False, False, False]
-    assert [data is taken[3] for data in taken] == [False, False, False, True, True, True]
 
 
 def test_an_argument_that_cannot_be_written_reaches_nobody(room: Room) -> None:

@@ -230,7 +230,7 @@ def test_the_last_item_comes_before_the_end(end: str) -> None:
         trader.peer.shell.fail(prices, ValueError("no"))
     else:
         getattr(trader.peer.shell, end)(prices)
-    told = "An unexpected error occurred invoking 'Prices' on the server." if end != "finish" else 3
+    told = "An unexpected error occurred invoking 'Prices' on the server." if end == "fail" else 3
     assert trader.hear() == [[LONG], 3.0, told, ["EUR", 1]]
     assert not trader.session.send_item(prices, 4.0)
 

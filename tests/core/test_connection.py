@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -14,6 +13,7 @@ from msgspec import UNSET
 
 from hubproto_core import (
     CancelInvocation,
+    Codec,
     Completion,
     ConnectionClosed,
     Event,
@@ -25,6 +25,7 @@ from hubproto_core import (
     InvocationBindingFailure,
     JsonCodec,
     LocalProtocolError,
+    MessagePackCodec,
     RemoteProtocolError,
     Role,
     Shape,
@@ -332,18 +333,6 @@ def test_what_means_nothing_is_skipped_and_what_follows_is_seen_at_once(role: Ro
     assert feed(conn, pack(message) + ADD) == [Invocation(invocation_id="1", target="Add", arguments=(1, 2))]
     assert conn.is_open
     assert conn.data_to_send(now=0.0) == b""
-
-
-@pytest.mark.parametrize("message", [ITEM, END, {"type": 5, "invocationId": "9"}])
-def test_what_is_ignored_because_its_id_is_not_open_is_logged_for_who_wants_to_know(
-    message: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    conn = HubConnection(Role.SERVER, [JsonCodec()], name="c1", now=0.0)
-    with caplog.at_level(logging.DEBUG, "hubproto_core.connection"):
-        feed(conn, HANDSHAKE + pack(message))
-    (record,) = caplog.records
-    assert record.levelno == logging.DEBUG
-    assert record.getMessage() == "connection c1: a message for '9' is ignored: nothing is open under this id"
 
 
 def test_nothing_follows_the_end_of_an_upload() -> None:
@@ -1879,3 +1868,38 @@ def test_a_stateful_connection_never_raises_because_of_its_peer_and_ends_once(
     assert conn.next_timeout() is None
     conn.data_to_send(now=now)
     assert conn.unsent == 0
+
+
+# --- headers and deadlines -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", [JsonCodec(), MessagePackCodec()], ids=lambda codec: codec.name)
+def test_headers_travel_with_calls(codec: Codec) -> None:
+    caller, called = (HubConnection(role, [codec], now=0.0) for role in (Role.CLIENT, Role.SERVER))
+    feed(called, caller.data_to_send(now=0.0))
+    feed(caller, called.data_to_send(now=0.0))
+    headers = {"traceparent": "00-x", "tracestate": "a=b"}
+    caller.send("a", headers=headers)
+    caller.invoke("b", headers=headers)
+    caller.stream("c", headers=headers)
+    caller.invoke("d")
+    calls = feed(called, caller.data_to_send(now=0.0))
+    assert [call.headers for call in calls] == [headers, headers, headers, None]  # type: ignore[union-attr]
+
+
+@BOTH
+@pytest.mark.parametrize("why", ["handshake", "silence", "close", "broken"])
+def test_an_end_by_a_deadline_is_told_apart(role: Role, why: str) -> None:
+    conn = fresh(role)
+    if why != "handshake":
+        conn.receive_data(HANDSHAKE + PING if role is Role.SERVER else b"{}\x1e", now=0.0)
+        events(conn)
+    assert not conn.timed_out
+    if why == "close":
+        conn.close()
+    elif why == "broken":
+        conn.receive_eof(TransportError("reset"), now=1.0)
+    else:
+        conn.handle_timeout(now=40.0)
+    the_end(conn)
+    assert conn.timed_out is (why in ("handshake", "silence"))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hubproto_core import (
+    Authorization,
     Call,
     EndOfStream,
     Hub,
@@ -459,13 +460,6 @@ def test_a_call_may_end_otherwise_though_it_was_to_be_cancelled() -> None:
     client.say(invoke("Slow", 1), cancel())
     client.shell.finish(client.shell.find("Slow"), 5)
     assert client.hear() == [completion(result=5)]
-
-
-def test_a_call_that_is_cancelled_though_nobody_asked_for_it_has_failed() -> None:
-    client = served()
-    client.say(invoke("Slow", 1), invoke("Slow", 1, id=None))
-    client.shell.cancel(client.shell.running[0])
-    assert client.hear() == [completion(error="An unexpected error occurred invoking 'Slow' on the server.")]
 
 
 def test_a_call_that_must_not_be_cancelled_runs_on() -> None:
@@ -999,111 +993,82 @@ def test_calls_that_do_not_end_in_time_are_cancelled() -> None:
     assert client.shell.asked_to_cancel == []
     client.session.handle_timeout(now=6.0)
     client.shell.cancel_asked()
-    assert client.hear(6.0) == [
-        completion("1", error="An unexpected error occurred invoking 'Slow' on the server."),
-        completion("2", error="An unexpected error occurred invoking 'Count' on the server."),
-        GOODBYE,
-    ]
+    assert client.hear(6.0) == [completion("1"), completion("2"), GOODBYE]
 
 
-def test_who_may_know_is_told_that_a_call_was_cancelled() -> None:
-    client = served(detailed_errors=True)
-    client.say(invoke("Slow", 1), stream("Count", 1, id="2"), invoke("Stubborn", id=None))
-    client.shell.find("Count").iterating = True
-    client.session.shut_down(now=1.0)
-    client.session.cancel_all(now=1.0)
-    client.shell.cancel_asked()
-    details = "TaskCanceledException: A task was canceled."
-    assert client.hear(1.0) == [
-        completion("1", error=f"An unexpected error occurred invoking 'Slow' on the server. {details}"),
-        completion("2", error=f"An error occurred on the server while streaming results. {details}"),
-        GOODBYE,
-    ]
-
-
-def test_all_that_runs_can_be_cancelled_at_once() -> None:
-    client = served(shutdown_timeout=5.0)
-    client.say(invoke("Slow", 1), stream("Count", 1, id="2"), upload("u", id="3"), invoke("Slow", 2, id="4"))
-    client.session.shut_down(now=1.0)
-    client.shell.run()
-    client.shell.woken.clear()
-    client.session.cancel_all(now=2.0)
-    assert client.shell.was_woken(client.session.carrier)  # whose deadline is another one now
-    assert [call.label for call in client.shell.asked_to_cancel] == ["Slow", "Count", "Upload"]
-    client.shell.cancel_asked()
-    assert [(message["type"], message.get("invocationId")) for message in client.hear(2.0)] == [
-        (3, "1"),
-        (3, "2"),
-        (3, "3"),
-        (7, None),
-    ]
-    assert client.session.finished
-
-
-def test_a_call_that_runs_on_though_it_is_cancelled_does_not_keep_its_client_waiting() -> None:
-    client = served(shutdown_timeout=5.0, close_timeout=2.0)
-    client.say(invoke("Slow", 1), stream("Count", 1, id="2"))
+def test_a_call_cancelled_by_the_shutdown_that_answers_all_the_same_has_one_completion() -> None:
+    client = served(shutdown_timeout=5.0, max_parallel_calls=3)
+    client.say(invoke("Slow", 1, id="1"), invoke("Slow", 2, id="2"), invoke("Slow", 3, id="3"))
     client.session.shut_down(now=1.0)
     client.session.handle_timeout(now=6.0)
-    client.shell.cancel(client.shell.find("Count"))
-    assert client.session.next_timeout() == 8.0
-    client.session.handle_timeout(now=7.9)
-    assert [message["invocationId"] for message in client.hear(7.9)] == ["2"]
-    client.session.handle_timeout(now=8.0)
-    assert client.hear(8.0) == [GOODBYE]
-    assert not client.session.finished  # for its code runs
-    client.shell.finish(client.shell.find("Slow"), 1)
-    assert client.hear(8.0) == []
-    assert client.session.finished
-
-
-def test_nothing_expires_behind_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    hub = Hub()
-    hub.on_disconnected(lambda: WAITS)
-    shell = Shell()
-    session = HubSession(hub, hub.codecs, connection_id="c1", effects=shell.effects, expires=60.0, now=0.0)
-    session.receive_data(HANDSHAKE, now=0.0)
-    assert session.next_timeout() == 15.0
-    session.close()
-    session.data_to_send(now=1.0)
-    assert not session.finished
-    assert session.next_timeout() is None
-    with caplog.at_level(logging.INFO, "hubproto_core"):
-        session.handle_timeout(now=60.0)
-    assert caplog.records == []
-
-
-def test_a_first_hook_that_takes_too_long_is_cancelled_like_a_call() -> None:
-    hub = Hub()
-    hub.on_connected(lambda: WAITS)
-    client = HubPeer(hub)
-    client.session.shut_down(now=0.0)
-    assert client.hear() == []
-    client.session.cancel_all(now=1.0)
-    client.shell.cancel_asked()
-    assert client.hear(1.0) == [GOODBYE]
-    assert client.session.finished
-
-
-@pytest.mark.parametrize("by", ["the time", "who closes"])
-def test_a_last_hook_may_clean_up_before_it_is_cancelled(by: str) -> None:
-    hub = Hub(HubConfig(shutdown_timeout=5.0, close_timeout=2.0))
-    hub.on_disconnected(lambda: WAITS)
-    client = HubPeer(hub)
-    client.session.shut_down(now=0.0)
-    assert client.hear() == [GOODBYE]
-    client.session.cancel_all(now=1.0)
-    client.session.handle_timeout(now=2.9)
     client.shell.run()
-    assert client.shell.asked_to_cancel == []
-    if by == "the time":
-        assert client.session.next_timeout() == 3.0
-        client.session.handle_timeout(now=3.0)
+    stubborn, angry, late = client.shell.asked_to_cancel
+    client.shell.finish(stubborn, "done")
+    client.shell.fail(angry, HubError("no"))
+    client.session.call_cancelled(angry)
+    assert client.hear(6.0) == [
+        completion("1", result="done"),
+        completion("2", error=THREW.format("Slow") + " HubException: no"),
+    ]
+    client.shell.finish(late, "late")
+    assert client.hear(9.0) == [completion("3", result="late"), GOODBYE]
+
+
+def test_what_is_cut_short_is_closed_at_once_and_cancelled_once_more() -> None:
+    hub = make_hub()
+    hub.on_disconnected(lambda: WAITS)
+    client = HubPeer(hub, HubConfig(max_parallel_calls=2))
+    client.say(invoke("Slow", 1), invoke("Slow", 2, id=None), invoke("Add", 1, 2, id="3"))
+    asked, told = client.shell.running
+    client.session.cut_short(now=0.0)
+    assert client.hear() == [GOODBYE]
+    hook = client.shell.find("on_disconnected")
+    assert client.shell.asked_to_cancel == [asked, told, hook]
+    client.session.cut_short(now=0.0)
+    client.shell.run()
+    assert client.shell.asked_to_cancel == [asked, told, hook, asked, told, hook]
+    client.shell.cancel(asked)
+    client.shell.finish(told)
+    assert [client.session.finished] == [False]
+    client.shell.cancel(hook)
+    assert [client.session.finished] == [True]
+    assert client.hear() == []
+
+
+@pytest.mark.parametrize("outcome", [True, False, ValueError("broken")], ids=["allowed", "refused", "broken"])
+def test_what_a_policy_decides_when_all_has_been_cut_short_interests_nobody(
+    outcome: bool | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = Hub()
+
+    async def policy(authorization: Authorization) -> bool:
+        raise NotImplementedError
+
+    hub.method("Guarded", requires=policy)(lambda: None)
+    client = HubPeer(hub)
+    client.say(invoke("Guarded"))
+    (check,) = client.shell.running
+    client.session.cut_short(now=0.0)
+    if isinstance(outcome, Exception):
+        client.shell.fail(check, outcome)
     else:
-        client.session.cancel_all(now=2.9)
-    client.shell.cancel_asked()
+        client.shell.finish(check, outcome)
+    assert client.hear() == [GOODBYE]
     assert client.session.finished
-    assert client.session.next_timeout() is None
+    assert client.shell.labels() == []
+    assert len(caplog.records) == isinstance(outcome, Exception)  # which is a mistake all the same
+
+
+def test_calls_of_a_client_that_has_left_can_be_cancelled() -> None:
+    client = served()
+    client.say(invoke("Slow", 1, id=None), {"type": 7})
+    (told,) = client.shell.running
+    client.session.cancel_all()
+    client.session.cancel_all()
+    client.shell.run()
+    assert client.shell.asked_to_cancel == [told]
+    client.shell.cancel(told)
+    assert client.session.finished
 
 
 @pytest.mark.parametrize("handshake", [b"", HANDSHAKE])

@@ -42,7 +42,7 @@ class TrioRuntime(Runtime):
                 error = raised
                 nursery.cancel_scope.cancel()
             else:
-                if not vars(server)["_machine"].draining:  # a second time it would hurry
+                if not server.closing:
                     server.close()
         if error is not None:
             raise error

@@ -205,18 +205,3 @@ async def test_a_cancelled_call_leaves_the_cancellation_count_alone(rt: Runtime)
             async with asyncio.timeout(0.02):
                 await client.invoke("Slow")
         assert task.cancelling() == 0
-
-
-async def test_a_call_that_ends_as_if_it_had_been_cancelled_has_failed(rt: Runtime) -> None:
-    """Nobody wished that: its client must not take it for a result of None."""
-    hub = Hub()
-
-    @hub.method("GiveUp")
-    async def give_up() -> int:
-        waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        waiting.cancel()
-        return await waiting
-
-    async with rt.serve(hub) as server, rt.connect(server.url) as client:
-        with pytest.raises(HubError, match=r"^An unexpected error occurred invoking 'GiveUp' on the server\.$"):
-            await client.invoke("GiveUp")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,9 +15,14 @@ import pytest
 ADAPTERS = [name for name in ("hubproto_trio", "hubproto_asyncio") if find_spec(name)]
 
 HUB = """
-from collections.abc import AsyncIterator
+import sys
 
 from hubproto_core import Hub
+
+if "hubproto_asyncio" in sys.modules:
+    from asyncio import sleep
+else:
+    from trio import sleep
 
 hub = Hub()
 
@@ -35,36 +38,24 @@ async def count(n: int):
         yield {"i": i}
 
 
+@hub.method("Slow")
+async def slow():
+    print("begun", flush=True)
+    try:
+        await sleep(3600)
+    finally:
+        print("ended", flush=True)
+
+
+@hub.on_disconnected
+def disconnected():
+    print("disconnected", flush=True)
+
+
 @hub.method("Fail")
 def fail() -> None:
     raise ValueError("the reason")
-
-
-@hub.method("Wait")
-async def wait(items: AsyncIterator[int]) -> None:
-    print("waiting", flush=True)
-    async for _ in items:
-        pass
-
-
-@hub.method("Deaf")
-async def deaf(items: AsyncIterator[int]) -> None:
-    print("waiting", flush=True)
-    told = False
-    while True:
-        try:
-            async for _ in items:
-                pass
-        except BaseException:
-            if not told:
-                print("cancelled", flush=True)
-            told = True
 """
-
-UPGRADE = (
-    b"GET /chat HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -108,58 +99,6 @@ def test_a_hub_is_served_and_called(adapter: str, tmp_path: Path) -> None:
         assert server.wait(10) == 0
 
 
-@contextmanager
-def waiting(server: subprocess.Popen[str], port: int, target: str) -> Iterator[socket.socket]:
-    """A client whose call of a method runs, and waits for an upload in vain."""
-    call = f'{{"type":1,"invocationId":"1","target":"{target}","arguments":[],"streamIds":["u"]}}'
-    assert server.stdout is not None
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
-        client.sendall(UPGRADE)
-        for record in ('{"protocol":"json","version":1}', call):
-            payload = record.encode() + b"\x1e"
-            client.sendall(bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload)
-        assert server.stdout.readline() == "waiting\n"
-        yield client
-
-
-def stop_listening(server: subprocess.Popen[str], port: int, number: int) -> None:
-    """Send a first signal, and return when it has been taken."""
-    server.send_signal(number)
-    with pytest.raises(ConnectionError):
-        while True:
-            socket.create_connection(("127.0.0.1", port), 10).close()
-    assert server.poll() is None
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_second_signal_cancels_what_the_first_one_let_finish(adapter: str, tmp_path: Path, number: int) -> None:
-    with serving(adapter, tmp_path) as (url, server):
-        port = int(url.rpartition(":")[2].partition("/")[0])
-        with waiting(server, port, "Wait") as client:
-            since = time.monotonic()
-            stop_listening(server, port, number)
-            server.send_signal(number)
-            assert server.wait(10) == 0
-            assert time.monotonic() - since < 4  # the first alone would have waited for 5 s
-            received = b""
-            while data := client.recv(4096):
-                received += data
-    error = b"An unexpected error occurred invoking 'Wait' on the server."
-    assert b'{"type":3,"invocationId":"1","error":"%s"}\x1e{"type":7,"allowReconnect":true}\x1e' % error in received
-
-
-def test_a_third_signal_ends_a_process_that_does_not_want_to_end(adapter: str, tmp_path: Path) -> None:
-    with serving(adapter, tmp_path) as (url, server):
-        port = int(url.rpartition(":")[2].partition("/")[0])
-        with waiting(server, port, "Deaf"):
-            stop_listening(server, port, signal.SIGTERM)
-            server.send_signal(signal.SIGTERM)
-            assert server.stdout is not None
-            assert server.stdout.readline() == "cancelled\n"
-            server.send_signal(signal.SIGTERM)
-            assert server.wait(10) == -signal.SIGTERM
-
-
 def test_detailed_errors_are_asked_for(adapter: str, tmp_path: Path) -> None:
     with serving(adapter, tmp_path, "--detailed-errors") as (url, _):
         error = "An unexpected error occurred invoking 'Fail' on the server. ValueError: the reason\n"
@@ -183,3 +122,53 @@ def test_a_port_that_is_taken_is_one_line(adapter: str, tmp_path: Path) -> None:
         command = [sys.executable, "-m", adapter, "serve", "my_hubs:hub", "--port", port]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+# signals
+
+
+@contextmanager
+def calling_slow(adapter: str, url: str, server: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """A client that waits for a call which never ends."""
+    command = [sys.executable, "-m", adapter, "invoke", url, "Slow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "begun\n"
+            yield client
+        finally:
+            client.kill()
+
+
+def log_of(server: subprocess.Popen[str], adapter: str) -> list[str]:
+    """What the adapter has logged, without the time; nothing else may be there."""
+    assert server.stderr is not None
+    lines = server.stderr.read().splitlines()
+    assert all(f" {adapter}: " in line for line in lines), lines
+    return [line.partition(f" {adapter}: ")[2] for line in lines]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_server_in_order_and_one_line_says_so(
+    adapter: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    with serving(adapter, tmp_path) as (_, server):
+        server.send_signal(number)
+        assert server.wait(10) == 0
+        assert log_of(server, adapter) == [
+            f"{number.name}: shutting down; running calls have 5 s to end, another signal cancels them at once"
+        ]
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_cancels_everything_at_once(adapter: str, second: signal.Signals, tmp_path: Path) -> None:
+    with serving(adapter, tmp_path) as (url, server), calling_slow(adapter, url, server) as client:
+        server.send_signal(signal.SIGTERM)
+        assert server.stderr is not None
+        assert "SIGTERM: shutting down" in server.stderr.readline()
+        server.send_signal(second)
+        assert server.wait(4) == 128 + second
+        assert log_of(server, adapter) == [f"{second.name}: cancelling what still runs"]
+        assert server.stdout is not None
+        assert sorted(server.stdout.read().splitlines()) == ["disconnected", "ended"]
+        assert client.wait(10) == 1

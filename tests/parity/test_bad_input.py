@@ -1,18 +1,16 @@
-"""What a client gets wrong is answered, or closes its connection, as docs/violations.md says; it is logged once, and
-other connections do not notice.
-"""
+"""Input that is odd, large or late, in both encodings: answered or closed as docs/violations.md says, logged once."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pytest
 
 from hubproto_core import (
+    Call,
     Close,
     Codec,
     Completion,
@@ -25,220 +23,195 @@ from hubproto_core import (
     StreamInvocation,
     StreamItem,
 )
-from hubproto_core._framing import frame_binary
-from tests.kit.raw import RawClient
+from hubproto_core._logs import FACTS
+from tests.kit.peer import CodecPeer
 from tests.kit.runtimes import Runtime
+from tests.parity.test_bad_peers import bystander
 
-JSON, MESSAGEPACK = JsonCodec(), MessagePackCodec()
-CONFIG = HubConfig(detailed_errors=True, close_timeout=0.1)
-UNLIMITED = HubConfig(detailed_errors=True, close_timeout=0.1, max_message_size=None)
+CODECS = pytest.mark.parametrize("codec", [JsonCodec(), MessagePackCodec()], ids=lambda codec: codec.name)
+FAILED = "Failed to invoke '{}' due to an error on the server."
+CLOSED = Close(error="Connection closed with an error.", allow_reconnect=True)
+DEEP: Any = 1
+for _ in range(100):
+    DEEP = [DEEP]
+
+
+def call(target: str, *arguments: Any, id: str | None = "1", uploads: list[str] | None = None) -> Invocation:  # noqa: A002
+    return Invocation(invocation_id=id, target=target, arguments=arguments, stream_ids=uploads)
+
+
+def item(id: str, value: int) -> StreamItem:  # noqa: A002
+    return StreamItem(invocation_id=id, item=value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is sent, what comes back, and what is logged: once, at this level, in these words."""
+
+    name: str
+    sent: list[HubMessage]
+    answers: Callable[[Codec], list[HubMessage]]
+    logged: Callable[[Codec], tuple[int, str, str | None]]
+    limits: Callable[[], dict[str, Any]] = dict
+
+
+def is_json(codec: Codec) -> bool:
+    return codec.name == "json"
+
+
+ROWS = [
+    Row(
+        "10,000 arguments",
+        [call("Add", *range(10_000))],
+        lambda codec: [Completion(invocation_id="1", error=FAILED.format("Add"))],
+        lambda codec: (logging.DEBUG, "a call of Add is refused: Invocation provides 10000", "InvalidDataException"),
+        lambda: {"max_message_size": 100_000},
+    ),
+    Row(
+        "10,000 arguments for a method that takes any number",
+        [call("Count", *range(10_000))],
+        lambda codec: [Completion(invocation_id="1", error=FAILED.format("Count"))],
+        lambda codec: (
+            logging.DEBUG,
+            "a call of Count is refused: Invocation provides 10000 argument(s) but at most 1024 are accepted.",
+            "InvalidDataException",
+        ),
+        lambda: {"max_message_size": 100_000},
+    ),
+    Row(
+        "an argument 100 levels deep",
+        [call("Echo", DEEP)],
+        lambda codec: [CLOSED] if is_json(codec) else [Completion(invocation_id="1", error=FAILED.format("Echo"))],
+        lambda codec: (
+            (logging.INFO, "ended: Error reading JSON.", "InvalidDataException")
+            if is_json(codec)
+            else (logging.DEBUG, "a call of Echo is refused: Error binding arguments.", "InvalidDataException")
+        ),
+    ),
+    Row(
+        "the id of a stream that runs",
+        [
+            StreamInvocation(invocation_id="1", target="Endless", arguments=[]),
+            StreamInvocation(invocation_id="1", target="Endless", arguments=[]),
+        ],
+        lambda codec: [
+            StreamItem(invocation_id="1", item=0),
+            Completion(invocation_id="1", error="Invocation ID '1' is already in use."),
+        ],
+        lambda codec: (logging.DEBUG, "a call of Endless is refused: Invocation ID '1' is already in use.", None),
+    ),
+    Row(
+        "the id of an upload that runs",
+        [
+            call("Sum", id=None, uploads=["7"]),
+            call("Sum", uploads=["7"]),
+            item("7", 1),
+            item("7", 2),
+            Completion(invocation_id="7"),
+        ],
+        lambda codec: [Completion(invocation_id="1", result=3)],
+        lambda codec: (logging.DEBUG, "a call of Sum takes over the upload 7 from an earlier one", None),
+    ),
+    Row(
+        "a completion of what is not known",
+        [Completion(invocation_id="s7", result=1)],
+        lambda codec: [],
+        lambda codec: (logging.DEBUG, "a completion of s7 is ignored: nobody waits for it", None),
+    ),
+    Row(
+        "an item after the end",
+        [call("Sum", uploads=["7"]), item("7", 1), Completion(invocation_id="7"), item("7", 2)],
+        lambda codec: [Completion(invocation_id="1", result=1)],
+        lambda codec: (logging.DEBUG, "an item of 7 is ignored: nobody waits for it", None),
+    ),
+    Row(
+        "an id of 1 MiB",
+        [call("Add", 2, 3, id="x" * 2**20)],
+        lambda codec: [CLOSED],
+        lambda codec: (logging.INFO, "ended: The maximum message size of 32768B was exceeded.", "InvalidDataException"),
+    ),
+    Row(
+        "an id of 1 MiB where messages may have any size",
+        [call("Add", 2, 3, id="x" * 2**20)],
+        lambda codec: [CLOSED],
+        lambda codec: (logging.INFO, "ended: An id is longer than 1024 characters.", "InvalidDataException"),
+        lambda: {"max_message_size": None},
+    ),
+]
 
 
 def make_hub(rt: Runtime) -> Hub:
-    hub = Hub()
-    hub.method("Sum")(lambda *numbers: sum(numbers))
+    hub = Hub(name="Bad")
 
     @hub.method("Add")
     def add(a: int, b: int) -> int:
         return a + b
 
+    @hub.method("Count")
+    def count(*numbers: int) -> int:
+        return len(numbers)
+
     @hub.method("Echo")
     def echo(value: Any) -> Any:
         return value
+
+    @hub.method("Id")
+    def id_(call: Call) -> str:
+        return call.connection_id
 
     @hub.method("Endless")
     async def endless() -> AsyncIterator[int]:
         yield 0
         await rt.sleep_forever()
 
-    @hub.method("Collect")
-    async def collect(items: AsyncIterator[int], only: int | None) -> list[int]:
-        return [item async for item in items if only is None or item == only]
+    @hub.method("Sum")
+    async def sum_(items: AsyncIterator[int]) -> int:
+        return sum([item async for item in items])
 
     return hub
 
 
-def call(target: str, *arguments: Any, number: str = "9", stream_ids: list[str] | None = None) -> Invocation:
-    return Invocation(invocation_id=number, target=target, arguments=arguments, stream_ids=stream_ids)
+def records_about(caplog: pytest.LogCaptureFixture, connection_id: str) -> Iterator[logging.LogRecord]:
+    """What was logged about one connection but for its quiet beginning and end."""
+    for record in caplog.records:
+        if vars(record).get("connection_id") == connection_id:
+            quiet = (f"connection {connection_id} is open, in", f"connection {connection_id} ended")
+            if record.levelno > logging.DEBUG or not record.getMessage().startswith(quiet):
+                yield record
 
 
-def bytes_of(codec: Codec, message: list[Any] | dict[str, Any]) -> bytes:
-    """One record of what no codec of ours would write."""
-    if codec is JSON:
-        return msgspec.json.encode(message) + b"\x1e"
-    return frame_binary(msgspec.msgpack.encode(message))
-
-
-def nested(codec: Codec, levels: int) -> bytes:
-    """A call of Echo whose argument has so many levels."""
-    value: Any = 1
-    for _ in range(levels):
-        value = [value]
-    if codec is JSON:
-        return bytes_of(codec, {"type": 1, "invocationId": "9", "target": "Echo", "arguments": [value]})
-    return bytes_of(codec, [1, {}, "9", "Echo", [value]])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """`said` in answer to `sent`, which comes behind `before`; then one line in the log. `code`: it is closed, so."""
-
-    name: str
-    codec: Codec
-    before: tuple[HubMessage, ...] = ()
-    answers_before: int = 0
-    sent: tuple[HubMessage, ...] | bytes
-    said: tuple[HubMessage, ...]
-    level: int = logging.DEBUG
-    line: str
-    closes: bool = False
-    config: HubConfig = field(default=CONFIG)
-
-
-def failed(text: str) -> tuple[HubMessage, ...]:
-    return (Completion(invocation_id="9", error=text),)
-
-
-def closed(text: str) -> tuple[HubMessage, ...]:
-    return (Close(error=f"Connection closed with an error. InvalidDataException: {text}", allow_reconnect=True),)
-
-
-BIND = "Failed to invoke '{}' due to an error on the server. InvalidDataException: {}"
-MISFIT = (
-    "Error binding arguments. Make sure that the types of the provided values match the types of the hub method "
-    "being invoked."
-)
-LONG_ID = "An id is longer than 1024 characters."
-TOO_LARGE = "The maximum message size of 32768B was exceeded. The message size can be configured in AddHubOptions."
-IGNORED = "is ignored: nothing is open under this id"
-
-
-def cases(codec: Codec) -> list[Case]:
-    many = list(range(10_000))
-    in_json = codec is JSON
-    return [
-        Case(
-            name="10,000 arguments for two",
-            codec=codec,
-            sent=(call("Add", *many),),
-            said=failed(BIND.format("Add", "Invocation provides 10000 argument(s) but target expects 2.")),
-            line="Invocation provides 10000 argument(s) but target expects 2.",
-            config=UNLIMITED,
-        ),
-        Case(
-            name="10,000 arguments for any number",
-            codec=codec,
-            sent=(call("Sum", *many),),
-            said=failed(BIND.format("Sum", "Invocation provides 10000 argument(s) but at most 1024 are accepted.")),
-            line="Invocation provides 10000 argument(s) but at most 1024 are accepted.",
-            config=UNLIMITED,
-        ),
-        Case(
-            name="an argument 100 levels deep",
-            codec=codec,
-            sent=nested(codec, 100),
-            said=closed("Error reading JSON.") if in_json else failed(BIND.format("Echo", MISFIT)),
-            level=logging.INFO if in_json else logging.DEBUG,
-            line="Error reading JSON." if in_json else MISFIT,
-            closes=in_json,
-        ),
-        Case(
-            name="the id of a stream that runs",
-            codec=codec,
-            before=(StreamInvocation(invocation_id="9", target="Endless", arguments=()),),
-            answers_before=1,
-            sent=(StreamInvocation(invocation_id="9", target="Endless", arguments=()),),
-            said=failed("Invocation ID '9' is already in use."),
-            line="Invocation ID '9' is already in use.",
-        ),
-        Case(
-            name="a completion of what is unknown",
-            codec=codec,
-            sent=(Completion(invocation_id="77", result=1), call("Add", 2, 3)),
-            said=(Completion(invocation_id="9", result=5),),
-            line=f"'77' {IGNORED}",
-        ),
-        Case(
-            name="an item after the end",
-            codec=codec,
-            before=(call("Collect", None, stream_ids=["u"]), StreamItem(invocation_id="u", item=1)),
-            sent=(Completion(invocation_id="u"), StreamItem(invocation_id="u", item=2), call("Add", 2, 3, number="10")),
-            said=(Completion(invocation_id="9", result=[1]), Completion(invocation_id="10", result=5)),
-            line=f"'u' {IGNORED}",
-        ),
-        Case(
-            name="an id of 1 MiB",
-            codec=codec,
-            sent=(call("Add", 2, 3, number="x" * 2**20),),
-            said=closed(TOO_LARGE),
-            level=logging.INFO,
-            line=TOO_LARGE,
-            closes=True,
-        ),
-        Case(
-            name="an id of 1 MiB in a message of any size",
-            codec=codec,
-            sent=(call("Add", 2, 3, number="x" * 2**20),),
-            said=closed(LONG_ID),
-            level=logging.INFO,
-            line=LONG_ID,
-            closes=True,
-            config=UNLIMITED,
-        ),
-        Case(
-            name="a completion of an id of 1 MiB",
-            codec=codec,
-            sent=(Completion(invocation_id="x" * 2**20),),
-            said=closed(LONG_ID),
-            level=logging.INFO,
-            line=LONG_ID,
-            closes=True,
-            config=UNLIMITED,
-        ),
-    ]
-
-
-CASES = [case for codec in (JSON, MESSAGEPACK) for case in cases(codec)]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.codec.name}: {case.name}")
-async def test_bad_input_is_answered_and_logged_once_and_nobody_else_notices(
-    rt: Runtime, case: Case, caplog: pytest.LogCaptureFixture
+@CODECS
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+async def test_it_is_answered_and_logged_once_and_nobody_else_notices(
+    rt: Runtime, row: Row, codec: Codec, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, "hubproto_core")
-    async with rt.serve(make_hub(rt), config=case.config) as server, rt.connect(server.url) as other:
-        with await RawClient.dial(rt, server.port, case.codec) as client:
-            await client.send(*case.before)
-            for _ in range(case.answers_before):
-                assert await client.read() is not None
-            await (client.write(case.sent) if isinstance(case.sent, bytes) else client.send(*case.sent))
-            expected = list(case.said)
-            while expected:
-                expected.remove(await client.read())  # type: ignore[arg-type]
-            if case.closes:
-                assert await client.read_until_closed() == []
-                assert client.closed == 1000
+    caplog.set_level(logging.DEBUG)
+    config = HubConfig(**row.limits())
+    async with rt.serve(make_hub(rt), config=config) as server, bystander(rt, server.url) as answered:
+        with await CodecPeer.dial_in(rt, server.port, codec) as peer:
+            await peer.say(call("Id"))
+            named = await peer.hear()
+            assert isinstance(named, Completion)
+            connection_id = str(named.result)
+            expected = row.answers(codec)
+            for message in row.sent:
+                await peer.say(message)
+            if expected[-1:] == [CLOSED]:
+                assert await peer.hear_all() == expected
+                assert peer.closed == 1000
             else:
-                await client.send(call("Add", 1, 1, number="still there"))
-                assert await client.read() == Completion(invocation_id="still there", result=2)
-            assert await other.invoke("Add", 2, 3) == 5
-            (record,) = [record for record in caplog.records if record.name.startswith("hubproto")]
-            assert record.levelno == case.level
-            assert case.line in record.getMessage()
-            assert len(record.getMessage()) < 1000
-
-
-@pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=lambda codec: codec.name)
-async def test_an_upload_takes_the_id_of_another_over(rt: Runtime, codec: Codec) -> None:
-    """As in the reference: what comes from now on is the later one's."""
-    async with rt.serve(make_hub(rt), config=CONFIG) as server, rt.connect(server.url) as other:
-        with await RawClient.dial(rt, server.port, codec) as client:
-            await client.send(
-                call("Collect", None, number="1", stream_ids=["u"]), StreamItem(invocation_id="u", item=1)
-            )
-            await client.send(
-                call("Collect", None, number="2", stream_ids=["u"]), StreamItem(invocation_id="u", item=2)
-            )
-            await client.send(Completion(invocation_id="u"))
-            assert await client.read() == Completion(invocation_id="2", result=[2])
-            assert await other.invoke("Add", 2, 3) == 5
+                answers = [await peer.hear() for _ in expected]
+                assert sorted(map(repr, answers)) == sorted(map(repr, expected))
+                await peer.say(call("Add", 2, 3, id="still here"))
+                assert await peer.hear() == Completion(invocation_id="still here", result=5)
+            (record,) = records_about(caplog, connection_id)
+        await rt.eventually(answered)
+    level, words, kind = row.logged(codec)
+    assert record.levelno == level
+    assert words in record.getMessage()
+    assert len(record.getMessage()) < 400
+    assert record.exc_info is None
+    facts = {name: vars(record)[name] for name in FACTS}
+    assert (facts["hub"], facts["user_id"], facts["error_kind"]) == ("Bad", None, kind)
+    others = [other for other in caplog.records if vars(other).get("connection_id") != connection_id]
+    assert not [other for other in others if other.levelno > logging.DEBUG]

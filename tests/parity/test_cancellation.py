@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
 
-from hubproto_core import Hub, HubConfig
+from hubproto_core import Hub, HubConfig, HubError
 from tests.kit.peer import Peer
 from tests.kit.runtimes import Event, Runtime
 
@@ -25,6 +24,8 @@ class SlowHub(Hub):
         self.method("Slow")(self.slow)
         self.method("Ticks")(self.ticks)
         self.method("Stubborn")(self.stubborn)
+        self.method("Angry")(self.angry)
+        self.method("Lingering")(self.lingering)
         self.method("Steady", cancellable=False)(self.steady)
         self.method("Gated")(self.gated)
         self.method("Add")(lambda a, b: a + b)
@@ -48,6 +49,21 @@ class SlowHub(Hub):
         except self.rt.Cancelled:
             return "carried on"
         return ""
+
+    async def angry(self) -> str:
+        try:
+            await self._last("angry")
+        except self.rt.Cancelled:
+            raise HubError("not now") from None
+        return ""
+
+    async def lingering(self) -> AsyncIterator[int]:
+        yield 0
+        try:
+            await self._last("lingering")
+        except self.rt.Cancelled:
+            self.ended.append("carried on")
+        yield 1
 
     async def gated(self) -> str:
         self.begun.append("gated")
@@ -145,6 +161,55 @@ async def test_a_method_that_catches_its_cancellation_answers(rt: Runtime) -> No
             assert await peer.read() == {"type": 3, "invocationId": "2", "result": 5}
 
 
+async def test_a_method_that_fails_when_it_is_cancelled_answers_with_that_once(rt: Runtime) -> None:
+    hub = SlowHub(rt)
+    async with rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send({"type": 1, "invocationId": "1", "target": "Angry", "arguments": []})
+            await rt.eventually(lambda: hub.begun == ["angry"])
+            await peer.send({"type": 5, "invocationId": "1"}, {"type": 5, "invocationId": "1"})
+            error = "An unexpected error occurred invoking 'Angry' on the server. HubException: not now"
+            assert await peer.read() == {"type": 3, "invocationId": "1", "error": error}
+            await peer.send({"type": 1, "invocationId": "2", "target": "Add", "arguments": [2, 3]})
+            assert await peer.read() == {"type": 3, "invocationId": "2", "result": 5}
+
+
+async def test_a_stream_that_carries_on_when_it_is_cancelled_has_one_completion_behind_all_its_items(
+    rt: Runtime,
+) -> None:
+    hub = SlowHub(rt)
+    async with rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send({"type": 4, "invocationId": "1", "target": "Lingering", "arguments": []})
+            await rt.eventually(lambda: hub.begun == ["lingering"])
+            await peer.send({"type": 5, "invocationId": "1"})
+            heard = [await peer.read()]
+            while heard[-1]["type"] == 2:
+                heard.append(await peer.read())
+            assert heard[-1] == {"type": 3, "invocationId": "1"}
+            assert hub.ended == ["lingering", "carried on"]
+            await peer.send({"type": 1, "invocationId": "2", "target": "Add", "arguments": [2, 3]})
+            assert await peer.read() == {"type": 3, "invocationId": "2", "result": 5}
+
+
+@pytest.mark.parametrize("target", ["Stubborn", "Angry"])
+async def test_what_swallows_the_end_of_its_connection_answers_nobody(
+    rt: Runtime, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = SlowHub(rt)
+    left: list[Exception | None] = []
+    hub.on_disconnected(lambda error: left.append(error))
+    async with rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send({"type": 1, "invocationId": "1", "target": target, "arguments": []})
+            await rt.eventually(lambda: hub.begun)
+            await peer.send({"type": 7})
+            assert await peer.read_until_closed() == [{"type": 7}]
+        await rt.eventually(lambda: left == [None])
+    assert hub.ended == [target.lower()]
+    assert caplog.records == []
+
+
 async def test_a_cancelled_call_is_answered_once(rt: Runtime) -> None:
     hub = SlowHub(rt)
     async with rt.serve(hub) as server:
@@ -216,130 +281,3 @@ async def test_a_server_that_is_dropped_cancels_all_that_runs(rt: Runtime) -> No
             serving.cancel()
             await peer.read_until_closed()
             await rt.eventually(lambda: sorted(hub.ended) == ["slow", "ticks"])
-
-
-# what a method makes of its cancellation
-
-GOODBYE = {"type": 7, "allowReconnect": True}
-
-
-class WilfulHub(Hub):
-    """Methods that do as they like when they are cancelled; their streams, too."""
-
-    def __init__(self, rt: Runtime, **settings: float) -> None:
-        super().__init__(HubConfig(**settings))  # type: ignore[arg-type]
-        self.rt = rt
-        self.begun: list[str] = []
-        self.cancelled: list[str] = []
-        self.ended: list[str] = []
-        self.gate: Event = rt.Event()
-        self.method("Add")(lambda a, b: a + b)
-        for name in ("Ends", "Answers", "Raises", "RunsOn"):
-            self.method(name)(partial(self.call, name))
-            self.method(f"Stream{name}")(partial(self.stream, name))
-
-    async def call(self, name: str) -> str:
-        self.begun.append(name)
-        try:
-            await self.rt.sleep_forever()
-        except self.rt.Cancelled:
-            self.cancelled.append(name)
-            if name == "Ends":
-                raise
-            if name == "Raises":
-                raise ValueError("in a huff") from None
-            if name == "RunsOn":
-                await self.despite_all()
-        finally:
-            self.ended.append(name)
-        return "an answer"
-
-    async def stream(self, name: str) -> AsyncIterator[str]:
-        yield await self.call(name)
-
-    async def despite_all(self) -> None:
-        while not self.gate.is_set():
-            with contextlib.suppress(self.rt.Cancelled):
-                await self.rt.sleep(0.005)
-
-
-ANSWER = {"type": 3, "invocationId": "1", "result": "an answer"}
-FAILED = "An unexpected error occurred invoking '{}' on the server."
-STREAM_FAILED = "An error occurred on the server while streaming results."
-ITEM = {"type": 2, "invocationId": "1", "item": "an answer"}
-END = {"type": 3, "invocationId": "1"}
-
-
-def outcome(target: str, *, wished: bool) -> list[dict[str, object]]:
-    """What the client hears of a call that it wished to be cancelled, or that the server cancels of itself."""
-    text = STREAM_FAILED if target.startswith("Stream") else FAILED.format(target)
-    if target.endswith("Ends"):
-        return [END if wished else {**END, "error": text}]
-    if target.endswith("Raises"):
-        return [{**END, "error": text}]
-    return [ITEM, END] if target.startswith("Stream") else [ANSWER]
-
-
-TARGETS = [f"{prefix}{name}" for prefix in ("", "Stream") for name in ("Ends", "Answers", "Raises", "RunsOn")]
-
-
-def call_of(target: str) -> dict[str, object]:
-    return {"type": 4 if target.startswith("Stream") else 1, "invocationId": "1", "target": target, "arguments": []}
-
-
-@pytest.mark.parametrize("target", TARGETS)
-async def test_a_call_that_its_client_cancels_has_exactly_one_completion(rt: Runtime, target: str) -> None:
-    hub = WilfulHub(rt)
-    async with rt.serve(hub) as server:
-        with await Peer.dial(rt, server.port) as peer:
-            await peer.send(call_of(target))
-            await rt.eventually(lambda: hub.begun)
-            await peer.send({"type": 5, "invocationId": "1"})
-            await rt.eventually(lambda: hub.cancelled)
-            hub.gate.set()
-            expected = outcome(target, wished=True)
-            assert [await peer.read() for _ in expected] == expected
-            await peer.send({"type": 5, "invocationId": "1"}, {"type": 1, "target": "Add", "arguments": [1, 2]})
-            await peer.send({"type": 7})
-            assert await peer.read_until_closed() == [{"type": 7}]
-
-
-@pytest.mark.parametrize("target", TARGETS)
-async def test_a_call_that_a_shutdown_cancels_has_exactly_one_completion(rt: Runtime, target: str) -> None:
-    """Not one that could be taken for success, unless the method says so."""
-    hub = WilfulHub(rt, shutdown_timeout=0.05)
-    async with rt.serve(hub) as server:
-        with await Peer.dial(rt, server.port) as peer:
-            await peer.send(call_of(target))
-            await rt.eventually(lambda: hub.begun)
-            server.server.close()
-            await rt.eventually(lambda: hub.cancelled)
-            hub.gate.set()
-            assert await peer.read_until_closed() == [*outcome(target, wished=False), GOODBYE]
-
-
-@pytest.mark.parametrize("target", TARGETS)
-async def test_a_call_whose_client_leaves_has_no_completion(rt: Runtime, target: str) -> None:
-    hub = WilfulHub(rt)
-    async with rt.serve(hub) as server:
-        with await Peer.dial(rt, server.port) as peer:
-            await peer.send(call_of(target))
-            await rt.eventually(lambda: hub.begun)
-            await peer.send({"type": 7})
-            assert await peer.read_until_closed() == [{"type": 7}]
-            await rt.eventually(lambda: hub.cancelled)
-            hub.gate.set()
-            await rt.eventually(lambda: hub.ended)
-    assert len(hub.begun) == len(hub.cancelled) == len(hub.ended) == 1
-
-
-async def test_a_call_that_runs_on_though_it_is_cancelled_keeps_its_place(rt: Runtime) -> None:
-    hub = WilfulHub(rt)
-    async with rt.serve(hub) as server:
-        with await Peer.dial(rt, server.port) as peer:
-            await peer.send(call_of("RunsOn"), {"type": 5, "invocationId": "1"})
-            await peer.send({"type": 1, "invocationId": "2", "target": "Add", "arguments": [2, 3]})
-            await rt.eventually(lambda: hub.cancelled)
-            hub.gate.set()
-            assert await peer.read() == ANSWER
-            assert await peer.read() == {"type": 3, "invocationId": "2", "result": 5}

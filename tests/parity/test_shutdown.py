@@ -1,195 +1,283 @@
-"""A server that shuts down: what is let finish, what is cancelled, and what everybody hears."""
+"""Servers that shut down: gracefully, and at once when they are asked again."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 
-from hubproto_core import Call, Hub, HubConfig
+import pytest
+
+from hubproto_core import Call, Hub, HubConfig, HubError, TransportError
 from tests.kit.peer import Peer
 from tests.kit.runtimes import Event, Runtime
+from tests.parity.test_bad_peers import UPGRADE
 
 GOODBYE = {"type": 7, "allowReconnect": True}
-FOR_EVER = 1000.0
-
-
-def invoke(target: str, number: str = "1", **members: object) -> dict[str, object]:
-    return {"type": 1, "invocationId": number, "target": target, "arguments": [], **members}
 
 
 class ClosingHub(Hub):
-    """Methods that do not end by themselves, and how they ended; when a client has been said farewell."""
+    """Calls that end when the test wants, or never, and what became of everything."""
 
-    def __init__(self, rt: Runtime, **settings: float) -> None:
-        super().__init__(HubConfig(**settings))  # type: ignore[arg-type]
+    def __init__(self, rt: Runtime, config: HubConfig | None = None) -> None:
+        super().__init__(config)
         self.rt = rt
         self.gate: Event = rt.Event()
-        self.last_gate: Event = rt.Event()
-        self.last_gate.set()
+        self.hold: Event = rt.Event()
+        self.hold.set()
         self.begun: list[str] = []
         self.ended: list[str] = []
-        self.connected: set[str] = set()
-        self.disconnected: list[str] = []
-        self.method("Slow")(self.slow)
+        self.left: list[Exception | None] = []
         self.method("Gated")(self.gated)
-        self.method("Endless")(self.endless)
-        self.method("Upload")(self.upload)
-        self.method("Deaf")(self.deaf)
-        self.on_connected(self.come)
-        self.on_disconnected(self.go)
-
-    def come(self, call: Call) -> None:
-        self.connected.add(call.connection_id)
-
-    async def go(self, call: Call) -> None:
-        try:
-            await self.last_gate.wait()
-        except self.rt.Cancelled:
-            self.ended.append("on_disconnected")
-            raise
-        self.disconnected.append(call.connection_id)
-
-    async def slow(self) -> None:
-        self.begun.append("slow")
-        try:
-            await self.rt.sleep_forever()
-        finally:
-            self.ended.append("slow")
+        self.method("Slow")(self.slow)
+        self.method("Ticks")(self.ticks)
+        self.method("Stubborn")(self.stubborn)
+        self.method("Angry")(self.angry)
+        self.method("Add")(lambda a, b: a + b)
+        self.on_disconnected(self.disconnected)
 
     async def gated(self) -> str:
         self.begun.append("gated")
         await self.gate.wait()
         return "done"
 
-    async def endless(self) -> AsyncIterator[int]:
-        self.begun.append("endless")
+    async def slow(self) -> None:
+        await self._last("slow")
+
+    async def ticks(self) -> AsyncIterator[int]:
+        yield 0
+        await self._last("ticks")
+
+    async def stubborn(self) -> str:
         try:
-            while True:
-                yield 0
-                await self.rt.sleep(0.01)
-        finally:
-            self.ended.append("endless")
+            await self._last("stubborn")
+        except self.rt.Cancelled:
+            return "carried on"
+        return ""
 
-    async def upload(self, items: AsyncIterator[int]) -> None:
-        self.begun.append("upload")
+    async def angry(self) -> None:
         try:
-            async for _ in items:
-                pass
+            await self._last("angry")
+        except self.rt.Cancelled:
+            raise HubError("not now") from None
+
+    async def disconnected(self, error: Exception | None, call: Call) -> None:
+        self.begun.append("disconnected")
+        await self.hold.wait()
+        self.left.append(error)
+
+    async def _last(self, name: str) -> None:
+        self.begun.append(name)
+        try:
+            await self.rt.sleep_forever()
         finally:
-            self.ended.append("upload")
-
-    async def deaf(self) -> str:
-        self.begun.append("deaf")
-        while not self.gate.is_set():
-            try:
-                await self.rt.sleep(0.01)
-            except self.rt.Cancelled:
-                self.ended.append("cancelled in vain")
-        return "done"
+            self.ended.append(name)
 
 
-def without_items(records: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [record for record in records if record["type"] != 2]
+def call(target: str, *arguments: object, id: str | None = "1", kind: int = 1) -> dict[str, object]:  # noqa: A002
+    named = {} if id is None else {"invocationId": id}
+    return {"type": kind, **named, "target": target, "arguments": list(arguments)}
 
 
-async def test_an_idle_client_is_sent_away_at_once_while_the_call_of_another_may_finish(rt: Runtime) -> None:
-    hub = ClosingHub(rt, shutdown_timeout=FOR_EVER)
-    async with rt.serve(hub) as server:
-        with await Peer.dial(rt, server.port) as idle, await Peer.dial(rt, server.port) as busy:
-            await busy.send(invoke("Gated"))
-            await rt.eventually(lambda: hub.begun)
+async def test_idle_connections_of_every_kind_are_closed_at_once(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=60, close_timeout=60))
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        with await rt.tcp(server.port) as tcp, await Peer.dial(rt, server.port) as one:
+            with await Peer.dial(rt, server.port) as two:
+                server.server.close()
+                assert server.server.closing
+                assert await tcp.receive_all() == b""
+                for peer in (one, two):
+                    assert await peer.read_until_closed() == [GOODBYE]
+                    assert peer.closed == 1000
+        await server.server.wait_closed()
+    assert hub.left == [None, None]
+
+
+async def test_what_runs_may_end_and_what_comes_is_not_begun(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=60))
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as busy, await Peer.dial(rt, server.port) as idle:
+            await busy.send(call("Gated"))
+            await rt.eventually(lambda: hub.begun == ["gated"])
             server.server.close()
             assert await idle.read_until_closed() == [GOODBYE]
-            assert idle.closed == 1000
-            await busy.send(invoke("Slow", "2"))  # is not begun any more
+            await busy.send(call("Add", 2, 3, id="2"))
             hub.gate.set()
             assert await busy.read_until_closed() == [{"type": 3, "invocationId": "1", "result": "done"}, GOODBYE]
-            assert busy.closed == 1000
-    assert hub.begun == ["gated"]
-    assert sorted(hub.disconnected) == sorted(hub.connected)
 
 
-async def test_an_endless_stream_has_the_time_of_a_shutdown(rt: Runtime) -> None:
-    hub = ClosingHub(rt, shutdown_timeout=0.2, close_timeout=0.1)
-    async with rt.serve(hub) as server:
+async def test_streams_that_never_end_are_cancelled_in_the_end_and_have_one_completion(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=0.1))
+    async with rt.fail_after(5), rt.serve(hub) as server:
         with await Peer.dial(rt, server.port) as peer:
-            await peer.send({**invoke("Endless"), "type": 4})
-            assert (await peer.read())["type"] == 2
-            since = rt.current_time()
+            await peer.send(call("Ticks", kind=4))
+            await rt.eventually(lambda: hub.begun == ["ticks"])
             server.server.close()
-            error = "An error occurred on the server while streaming results."
-            cancelled = {"type": 3, "invocationId": "1", "error": error}  # it must not be taken for a stream's end
-            assert without_items(await peer.read_until_closed()) == [cancelled, GOODBYE]
-            assert 0.19 < rt.current_time() - since < 3
-    assert hub.ended == ["endless"]
-    assert len(hub.disconnected) == 1
+            assert await peer.read_until_closed() == [
+                {"type": 2, "invocationId": "1", "item": 0},
+                {"type": 3, "invocationId": "1"},
+                GOODBYE,
+            ]
+        await rt.eventually(lambda: hub.left == [None])
+    assert hub.ended == ["ticks"]
 
 
-async def test_a_second_close_cancels_everything_and_waits_for_no_client(rt: Runtime) -> None:
-    hub = ClosingHub(rt, shutdown_timeout=FOR_EVER, close_timeout=FOR_EVER)
-    async with rt.fail_after(10), rt.serve(hub) as server:
-        with ExitStack() as stack:
-            peers = [stack.enter_context(await Peer.dial(rt, server.port)) for _ in range(4)]
-            await peers[0].send(invoke("Slow"))
-            await peers[1].send({**invoke("Endless"), "type": 4})
-            await peers[2].send(invoke("Upload", streamIds=["u"]))
-            await rt.eventually(lambda: sorted(hub.begun) == ["endless", "slow", "upload"])
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        ("Slow", {}),
+        ("Stubborn", {"result": "carried on"}),
+        ("Angry", {"error": "An unexpected error occurred invoking 'Angry' on the server. HubException: not now"}),
+    ],
+    ids=["one that gives in", "one that answers", "one that fails"],
+)
+async def test_a_call_cancelled_by_the_shutdown_has_one_completion(
+    rt: Runtime, target: str, answer: dict[str, str]
+) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=0.1))
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send(call(target))
+            await rt.eventually(lambda: hub.begun)
             server.server.close()
-            assert await peers[3].read_until_closed() == [GOODBYE]  # and does not answer the close frame
+            assert await peer.read_until_closed() == [{"type": 3, "invocationId": "1", **answer}, GOODBYE]
+
+
+async def test_a_client_that_does_not_answer_the_close_frame_is_not_waited_for_long(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(close_timeout=0.1))
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            server.server.close()
+            await server.server.wait_closed()
+            assert await peer.read_until_closed() == [GOODBYE]
+    assert hub.left == [None]
+
+
+async def test_what_a_client_had_sent_before_it_left_is_cancelled_too(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=0.1))
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        async with rt.connect(server.url) as client:
+            await client.send("Slow")
+            await rt.eventually(lambda: hub.begun == ["slow"])
+        await rt.eventually(lambda: hub.left == [None])
+        server.server.close()
+        await server.server.wait_closed()
+    assert hub.ended == ["slow"]
+
+
+async def test_a_last_hook_that_does_not_end_is_cancelled_in_the_end(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=0.1, close_timeout=0.1))
+    hub.hold = rt.Event()
+    async with rt.fail_after(5), rt.serve(hub) as server, rt.connect(server.url):
+        server.server.close()
+        await server.server.wait_closed()
+    assert (hub.begun, hub.left) == (["disconnected"], [])
+
+
+# a second time
+
+
+async def test_closing_a_second_time_cancels_everything_at_once(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=60, close_timeout=60, max_parallel_calls=2))
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as busy, await Peer.dial(rt, server.port) as silent:
+            await busy.send(call("Slow"), call("Slow", id=None), call("Ticks", id="2", kind=4))
+            await rt.eventually(lambda: sorted(hub.begun) == ["slow", "slow", "ticks"])
+            server.server.close()
+            assert await silent.read() == GOODBYE  # and it does not answer the close frame
             assert hub.ended == []
             server.server.close()
             await server.server.wait_closed()
-            assert sorted(hub.ended) == ["endless", "slow", "upload"]
-            for peer in peers[:3]:
-                completion, goodbye = without_items(await peer.read_until_closed())
-                assert (completion["type"], completion["invocationId"], goodbye) == (3, "1", GOODBYE)
-                assert str(completion["error"]).startswith(("An unexpected error", "An error"))
-                assert peer.closed == 1000
-    assert len(hub.connected) == 4
-    assert sorted(hub.disconnected) == sorted(hub.connected)
+            assert sorted(hub.ended) == ["slow", "slow", "ticks"]
+            assert await busy.read_until_closed() == [{"type": 2, "invocationId": "2", "item": 0}, GOODBYE]
+    assert hub.begun[3:] == ["disconnected"] * 2
 
 
-async def test_a_client_that_does_not_answer_the_close_frame_holds_up_a_shutdown_for_a_while_only(rt: Runtime) -> None:
-    hub = ClosingHub(rt, shutdown_timeout=FOR_EVER, close_timeout=0.2)
-    async with rt.fail_after(10), rt.serve(hub) as server:
+async def test_closing_a_second_time_waits_for_no_client_that_reads_nothing(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=60, close_timeout=60))
+    produced: list[int] = []
+
+    @hub.method("Pieces")
+    async def pieces() -> AsyncIterator[str]:
+        while True:
+            produced.append(1)
+            yield "x" * 16384
+
+    async with rt.fail_after(8), rt.serve(hub) as server:
         with await Peer.dial(rt, server.port) as peer:
+            await peer.send(call("Pieces", kind=4))
+            await rt.settled(lambda: len(produced))
+            server.server.close()
+            server.server.close()
+            await server.server.wait_closed()
+    assert hub.begun == ["disconnected"]
+
+
+async def test_closing_a_second_time_cancels_last_hooks_too(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=60, close_timeout=60))
+    hub.hold = rt.Event()
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as left:
+            await left.send({"type": 7})
+            await rt.eventually(lambda: hub.begun == ["disconnected"])
+        with await Peer.dial(rt, server.port) as busy:
+            await busy.send(call("Slow"))
+            await rt.eventually(lambda: hub.begun[1:] == ["slow"])
+            server.server.close()
+            server.server.close()
+            await server.server.wait_closed()
+    assert hub.begun == ["disconnected", "slow", "disconnected"]
+    assert hub.left == []
+
+
+async def test_a_call_that_swallows_its_cancellation_holds_up_the_end_but_not_its_client(rt: Runtime) -> None:
+    hub = Hub(HubConfig(shutdown_timeout=60, close_timeout=60))
+    swallowed = rt.Event()
+    result: list[str] = []
+
+    @hub.method("Stubborn")
+    async def stubborn() -> str:
+        try:
+            await rt.sleep_forever()
+        except rt.Cancelled:
+            swallowed.set()
+        result.append("carried on")
+        return "nobody hears it"
+
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send(call("Stubborn"))
+            await peer.send(call("Missing", id="2"))
+            assert (await peer.read())["invocationId"] == "2"
+            server.server.close()
             server.server.close()
             assert await peer.read_until_closed() == [GOODBYE]
             await server.server.wait_closed()
-            assert await peer.tcp.receive() == b""
-    assert len(hub.disconnected) == 1
+    assert result == ["carried on"]
 
 
-async def test_a_method_that_ends_for_nothing_does_not_keep_its_client_and_is_waited_for(rt: Runtime) -> None:
-    hub = ClosingHub(rt, shutdown_timeout=0.1, close_timeout=0.1)
-    closed = rt.Event()
-
-    async def wait() -> None:
-        await server.server.wait_closed()
-        closed.set()
-
-    async with rt.serve(hub) as server, rt.tasks() as tasks:
-        with await Peer.dial(rt, server.port) as peer:
-            await peer.send(invoke("Deaf"))
-            await rt.eventually(lambda: hub.begun)
+async def test_a_socket_in_the_middle_of_its_upgrade_holds_up_nothing(rt: Runtime) -> None:
+    config = HubConfig(shutdown_timeout=60, close_timeout=60)
+    async with rt.fail_after(5), rt.serve(ClosingHub(rt), config=config) as server:
+        with await rt.tcp(server.port) as half, await rt.tcp(server.port) as open_:
+            await half.send(UPGRADE[:40])
+            await open_.send(UPGRADE)
+            assert b"101" in await open_.receive()
             server.server.close()
-            tasks.start_soon(wait)
-            assert await peer.read_until_closed() == [GOODBYE]
-            assert "cancelled in vain" in hub.ended
-            assert not closed.is_set()
+            server.server.close()
+            await server.server.wait_closed()
+            await half.receive_all()
+            await open_.receive_all()
+
+
+async def test_nobody_gets_in_while_a_call_may_still_end(rt: Runtime) -> None:
+    hub = ClosingHub(rt, HubConfig(shutdown_timeout=60))
+    async with rt.fail_after(5), rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send(call("Gated"))
+            await rt.eventually(lambda: hub.begun == ["gated"])
+            server.server.close()
+            with pytest.raises(TransportError):
+                async with rt.connect(server.url):
+                    pass
             hub.gate.set()
-            await closed.wait()
-    assert len(hub.disconnected) == 1
-
-
-async def test_an_on_disconnected_that_does_not_end_is_cancelled_though_its_client_is_gone(rt: Runtime) -> None:
-    hub = ClosingHub(rt, shutdown_timeout=0.2, close_timeout=0.1)
-    hub.last_gate = rt.Event()
-    async with rt.fail_after(10), rt.serve(hub) as server:
-        with await Peer.dial(rt, server.port):
-            await rt.eventually(lambda: hub.connected)
-        since = rt.current_time()
-        server.server.close()
-        await server.server.wait_closed()
-        assert rt.current_time() - since > 0.19
-    assert hub.ended == ["on_disconnected"]
+            await peer.read_until_closed()

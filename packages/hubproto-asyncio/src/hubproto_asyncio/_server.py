@@ -53,16 +53,15 @@ class Server:
     def close(self) -> None:
         """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end.
 
-        Called again, it hurries: what still runs is cancelled at once, and no client is waited for.
+        The second time everything that still runs is cancelled at once. `wait_closed` waits until all has ended.
         """
         self._listener.close()
         self._machine.close(now=self._loop.time())
 
-    async def leave(self) -> None:
-        """Shut down, unless that has begun, and wait until everything has ended; `serve` does it."""
-        self._listener.close()
-        self._machine.shut_down(now=self._loop.time())
-        await self.wait_closed()
+    @property
+    def closing(self) -> bool:
+        """`close` was called."""
+        return self._machine.closing
 
     async def wait_closed(self) -> None:
         """Wait until `close` was called and everything has ended."""
@@ -119,6 +118,8 @@ async def serve(
     await server.listen(host, port, ssl_context, http.request_timeout)
     try:
         yield server
-        await server.leave()
+        if not server.closing:
+            server.close()
+        await server.wait_closed()
     finally:
         await server.stop()

@@ -99,12 +99,6 @@ class WebSocketTransport:
             self.finished = True
         self.session.handle_timeout(now=now)
 
-    def hurry(self, *, now: float) -> None:
-        """From now on the peer is not waited for: not for its close frame, nor for it to read ours."""
-        self._close_timeout = 0.0
-        if self._close_sent:
-            self._timers.arm(Timer.CLOSE, now)
-
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
         if self.session.is_over and not self._close_sent:
@@ -130,6 +124,12 @@ class WebSocketTransport:
         data = bytes(self._output)
         self._output.clear()
         return data
+
+    def cut_short(self, *, now: float) -> None:
+        """Wait for the peer no longer: neither for its close frame, nor for it to read what is still to be written."""
+        self._close_timeout = 0.0
+        if self._timers.armed(Timer.CLOSE):
+            self._timers.arm(Timer.CLOSE, now)
 
     def _receive_events(self, now: float) -> None:
         for event in self._ws.events():
