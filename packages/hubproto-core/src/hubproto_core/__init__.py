@@ -35,6 +35,7 @@ from ._messages import (
     StreamInvocation,
     StreamItem,
 )
+from ._observer import ConnectionStatus, ObservedCall, ObservedConnection, Observer
 from ._running import IncomingStream, OutgoingCall, RunningCall, Upload, Waiter
 from ._session import Session
 from ._values import ZERO_OFFSET, Char, Single
@@ -58,6 +59,7 @@ __all__ = [
     "Completion",
     "ConnectionClosed",
     "ConnectionInfo",
+    "ConnectionStatus",
     "Effect",
     "EffectQueue",
     "EndOfStream",
@@ -78,6 +80,9 @@ __all__ = [
     "JsonCodec",
     "LocalProtocolError",
     "MessagePackCodec",
+    "ObservedCall",
+    "ObservedConnection",
+    "Observer",
     "OutgoingCall",
     "Ping",
     "Policy",

@@ -74,6 +74,11 @@ class Call:
         return self._session.info
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the message that made this call, for example `traceparent`; mostly empty (SPEC 2.1)."""
+        return self._running.headers
+
+    @property
     def items(self) -> dict[Any, Any]:
         """A dictionary of your own that lives as long as the connection."""
         return self._session.items

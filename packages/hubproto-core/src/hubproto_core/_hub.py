@@ -13,6 +13,7 @@ from ._call import Call
 from ._codecs import Codec, default_codecs
 from ._config import HubConfig
 from ._errors import HubError
+from ._observer import Observation, Observer
 
 __all__ = ["Hub", "Method", "Parameter", "Signature"]
 
@@ -105,6 +106,9 @@ class Hub:
     `requires` says who may connect at all: the names of roles of which any one suffices, or a policy. Others are
     answered 401, or 403 if they are known. Who somebody is, the server's authenticator says. `user_id` gives the user
     whose connection it is from what the authenticator returned; by default that is its attribute `user_id`.
+
+    `observers` are told of its connections and calls (see `Observer`). `name` is what the log, metrics and traces call
+    it; by default that of its class.
     """
 
     def __init__(
@@ -114,8 +118,14 @@ class Hub:
         codecs: Sequence[Codec] | None = None,
         requires: Requirement | None = None,
         user_id: Callable[[Any], str | None] = user_id_of,
+        name: str | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.config: HubConfig = config or HubConfig()
+        self.name: str = name or type(self).__name__
+        """What the log, metrics and traces call it."""
+        self.observation: Observation | None = Observation(observers) if observers else None
+        """Tells the observers, if there are any."""
         self.policy: Policy | None = policy_of(requires)
         """Who may connect."""
         self.user_id: Callable[[Any], str | None] = user_id

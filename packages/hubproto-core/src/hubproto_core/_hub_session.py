@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from logging import DEBUG, ERROR, WARNING
 from typing import Any
 
 from msgspec import UNSET
@@ -20,14 +20,14 @@ from ._effects import EffectSink, Wake
 from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
 from ._hub import Hub, Method, Parameter, Signature
+from ._logs import connection_facts, facts, hub_log, one_line
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
+from ._observer import ConnectionStatus, ObservedCall, ObservedConnection
 from ._running import IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
 from ._timers import Timer, TimerTable
 
 __all__ = ["HubSession"]
-
-logger = logging.getLogger("hubproto_core.hub")
 
 
 class _Check:
@@ -55,6 +55,8 @@ class HubSession(Session):
         "_dismissed",
         "_draining",
         "_hub",
+        "_log_facts",
+        "_observed",
         "_pending",
         "_plain_calls",
         "_registry",
@@ -87,7 +89,16 @@ class HubSession(Session):
         now: float,
     ) -> None:
         super().__init__(config or hub.config, effects)
-        self._conn = HubConnection(Role.SERVER, codecs, config=self._config, binder=self, stateful=stateful, now=now)
+        self._log_facts = connection_facts(hub.name, connection_id, user)
+        self._conn = HubConnection(
+            Role.SERVER,
+            codecs,
+            config=self._config,
+            binder=self,
+            stateful=stateful,
+            log_facts=self._log_facts,
+            now=now,
+        )
         self._hub = hub
         self._registry = registry or Registry()
         self._pending: tuple[Method, Invocation | StreamInvocation] | None = (
@@ -108,6 +119,11 @@ class HubSession(Session):
         self.principal: Any = principal
         self.items: dict[Any, Any] = {}
         self.groups: Groups = Groups(self._registry, connection_id)
+        self._observed: ObservedConnection | None = None
+        if hub.observation is not None:
+            self._observed = hub.observation.connection_opened(
+                hub.name, connection_id, user, self.info.transport, now=now
+            )
         self.finished: bool = False
         """Nothing of this connection runs any more, `on_disconnected` included."""
 
@@ -122,8 +138,10 @@ class HubSession(Session):
         """See `HubConnection.handle_timeout`."""
         for timer in self._session_timers.expire(now):
             if timer is Timer.EXPIRY:
-                logger.info(
-                    "connection %s is closed: what its client has shown to get in has expired", self.connection_id
+                hub_log.info(
+                    "connection %s is closed: what its client has shown to get in has expired",
+                    self.connection_id,
+                    extra=facts(self._log_facts),
                 )
                 self.close(allow_reconnect=True)
             else:
@@ -208,15 +226,17 @@ class HubSession(Session):
             self._give_up()
 
     def _give_up(self) -> None:
-        logger.warning(
+        hub_log.warning(
             "connection %s is given up: it leaves more than %d bytes unread",
             self.connection_id,
             self._config.send_limit,
+            extra=facts(self._log_facts),
         )
         self.abort()
 
     def _opened(self) -> None:
         self._registry.add(self)
+        hub_log.debug("connection %s is open, in %s", self.connection_id, self.codec.name, extra=facts(self._log_facts))
         hook = self._hub.connected_hook
         if hook is None:
             self._welcomed = True
@@ -270,7 +290,7 @@ class HubSession(Session):
         if error is not None:
             self._refuse(event, error)
         elif self._draining:
-            logger.debug("connection %s: %r is not begun: Close follows", self.connection_id, method.name)
+            self._log_refusal(method.name, "the server is shutting down")
         elif isinstance(event, StreamInvocation) or signature.streams:
             self._start_call(method, event)
         elif self._plain_calls < self._config.max_parallel_calls:
@@ -284,17 +304,29 @@ class HubSession(Session):
             target = self._hub.lookup(target).name
         base = f"Failed to invoke '{target}' due to an error on the server."
         text = error_text(base, event.error, detailed=self._config.detailed_errors)
-        logger.debug("connection %s: %s %s", self.connection_id, base, event.error)
+        self._log_refusal(target, str(event.error), event.error)
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error=text)
 
     def _refuse(self, event: Invocation | StreamInvocation, error: str) -> None:
-        logger.debug("connection %s: %s", self.connection_id, error)
+        self._log_refusal(event.target, error)
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error=error)
         for stream_id in event.stream_ids or ():
             if stream_id not in self._streams:
                 self._conn.ignore_stream(stream_id)
+
+    def _log_refusal(self, target: str, reason: str, error: Exception | None = None) -> None:
+        """One call is not begun, for a reason that its client is or will be told."""
+        if hub_log.isEnabledFor(DEBUG):
+            target = one_line(target)
+            hub_log.debug(
+                "connection %s: a call of %s is refused: %s",
+                self.connection_id,
+                target,
+                one_line(reason),
+                extra=facts(self._log_facts, method=target, error=error),
+            )
 
     def _is_streaming(self, invocation_id: str) -> bool:
         return any(call.streams and call.invocation_id == invocation_id for call in self._running)
@@ -309,7 +341,7 @@ class HubSession(Session):
             pairs = zip(event.stream_ids, method.signature.streams, strict=True)
             incoming = tuple(IncomingStream(self, stream_id, shape) for stream_id, shape in pairs)
             self._streams.update((stream.stream_id, stream) for stream in incoming)
-        return self._run(method, event.arguments, event.invocation_id, incoming)
+        return self._run(method, event.arguments, event.invocation_id, incoming, event.headers)
 
     def _run(
         self,
@@ -317,6 +349,7 @@ class HubSession(Session):
         arguments: Sequence[Any],
         invocation_id: str | None = None,
         incoming: tuple[IncomingStream, ...] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> RunningCall:
         call = RunningCall(
             self,
@@ -328,9 +361,24 @@ class HubSession(Session):
             streams=method.signature.is_stream,
             inline=method.signature.inline,
             incoming=incoming,
+            headers=headers,
         )
+        if self._observed is not None:
+            self._observe(call, self._observed)
         self._start(call)
         return call
+
+    def _observe(self, call: RunningCall, connection: ObservedConnection) -> None:
+        assert self._hub.observation is not None
+        is_hook = call.origin is self._hub.connected_hook or call.origin is self._hub.disconnected_hook
+        call.observed = ObservedCall(
+            connection, call.label, call.headers, call.invocation_id, is_stream=call.streams, is_hook=is_hook
+        )
+        call.context = self._hub.observation.call_started(call.observed)
+
+    def _tell_end(self, call: RunningCall, error: Exception | None = None, *, cancelled: bool = False) -> None:
+        if call.observed is not None and self._hub.observation is not None:
+            self._hub.observation.call_ended(call.observed, error=error, cancelled=cancelled)
 
     def _begin_to_ask(self, call: RunningCall) -> None:
         """A call is about to wait for a client, possibly its own: let others run meanwhile, for it never stops them.
@@ -403,17 +451,16 @@ class HubSession(Session):
             self._decide(call.origin, bool(result))
         elif call.origin is self._hub.connected_hook:
             self._welcomed = True
+        if call.observed is not None:
+            self._tell_end(call)
+
+    def _cancel_call(self, call: RunningCall) -> None:
+        super()._cancel_call(call)
+        self._tell_end(call, cancelled=True)
 
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
-        if not isinstance(error, HubError):
-            logger.error(
-                "hub method %r failed for connection %s: %s: %s",
-                call.label,
-                self.connection_id,
-                type(error).__name__,
-                error,
-                exc_info=error,
-            )
+        self._log_failure(call, error)
+        self._tell_end(call, error)
         if call.origin is self._hub.connected_hook:
             text = error_text("Connection closed with an error.", error, detailed=self._config.detailed_errors)
             self.close(text)
@@ -423,6 +470,20 @@ class HubSession(Session):
                 self._refuse(call.origin.event, self._failure_text(call, error))
             return
         super()._fail_call(call, error)
+
+    def _log_failure(self, call: RunningCall, error: Exception) -> None:
+        """A mistake in the hub has a traceback; a peer that is gone needs none, and a text for the client no alarm."""
+        blame = isinstance(error, HubError | TransportError)
+        hub_log.log(
+            DEBUG if isinstance(error, HubError) else WARNING if blame else ERROR,
+            "hub method %r failed for connection %s: %s: %s",
+            call.label,
+            self.connection_id,
+            type(error).__name__,
+            one_line(error),
+            exc_info=None if blame else error,
+            extra=facts(self._log_facts, method=call.label, error=error),
+        )
 
     def _failure_text(self, call: RunningCall, error: Exception) -> str:
         base = f"An unexpected error occurred invoking '{call.label}' on the server."
@@ -456,7 +517,19 @@ class HubSession(Session):
             self.close(allow_reconnect=True)
 
     def _ended(self, event: ConnectionClosed) -> None:
-        if event.error is not None:
-            logger.info("connection %s ended: %s", self.connection_id, event.error)
+        extra = facts(self._log_facts, error=event.error)
+        if event.error is None:
+            hub_log.debug("connection %s ended", self.connection_id, extra=extra)
+        else:
+            hub_log.info("connection %s ended: %s", self.connection_id, one_line(event.error), extra=extra)
+        if self._observed is not None and self._hub.observation is not None:
+            self._hub.observation.connection_closed(
+                self._observed, status=self._status(), error=event.error, now=self._now
+            )
         self._pending = None
         self._dismiss()
+
+    def _status(self) -> ConnectionStatus:
+        if self._conn.timed_out:
+            return "timeout"
+        return "app_shutdown" if self._draining else "normal_closure"

@@ -6,13 +6,20 @@ Nothing here waits. What is not there yet raises `WouldBlock`; a `Wake` for the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import Context
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ._binding import Shape
 from ._errors import EndOfStream, WouldBlock
+from ._observer import ObservedCall
 
 __all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "RunningCall", "StreamOwner", "Upload", "Waiter"]
+
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+"""What a message without headers has."""
 
 
 class OutgoingOwner(Protocol):
@@ -109,20 +116,24 @@ class RunningCall:
     """User code that the shell runs: a method the peer called, or an upload of ours that a call carries.
 
     The shell calls `function(*arguments)`, awaits the result if it can be awaited, and, if `streams`, sends what it
-    yields by `Session.send_item`. It reports exactly one outcome: `call_returned`, `call_failed` or `call_cancelled`.
+    yields by `Session.send_item`, all of it in `context` if that is not None. It reports exactly one outcome:
+    `call_returned`, `call_failed` or `call_cancelled`.
     """
 
     __slots__ = (
         "arguments",
         "cancelled",
+        "context",
         "done",
         "function",
+        "headers",
         "holds_slot",
         "incoming",
         "inline",
         "invocation_id",
         "iterating",
         "label",
+        "observed",
         "origin",
         "session",
         "streams",
@@ -140,6 +151,7 @@ class RunningCall:
         streams: bool = False,
         inline: bool = False,
         incoming: tuple[IncomingStream, ...] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.session: CallOwner = session
         self.function: Callable[..., Any] = function
@@ -152,10 +164,13 @@ class RunningCall:
         self.incoming: tuple[IncomingStream, ...] = (
             incoming  # streams among its arguments, to be handed over as asynchronous iterators
         )
+        self.headers: Mapping[str, str] = headers or NO_HEADERS  # of the message that made it
         self.holds_slot: bool = False
         self.iterating: bool = False  # its stream has begun
         self.cancelled: bool = False
         self.done: bool = False
+        self.observed: ObservedCall | None = None
+        self.context: Context | None = None
 
 
 class OutgoingCall:

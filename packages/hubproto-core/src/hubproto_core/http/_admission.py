@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -10,12 +9,11 @@ from .._auth import Authorization, is_plain
 from .._effects import CancelCall, EffectSink, StartCall, Wake
 from .._errors import HubProtoError
 from .._hub import Hub
+from .._logs import connection_facts, facts, http_log, one_line
 from .._running import RunningCall
 from ._messages import Request, Response
 
 __all__ = ["AccessDenied", "Admission", "Authenticator"]
-
-logger = logging.getLogger("hubproto_core.http")
 
 Authenticator = Callable[[Request], "Any | Awaitable[Any]"]
 """Says whose request it is: a `Principal` or an object of your own, None for nobody. It may be an `async def` function.
@@ -76,7 +74,8 @@ class Admission:
         if call is not None:
             self._effects.append(CancelCall(call))
             if timed_out:
-                logger.error("the %s of the hub at %s takes too long", call.label, self._request.path)
+                path = one_line(self._request.path)
+                http_log.error("the %s of the hub at %s takes too long", call.label, path, extra=self._facts(None))
             self._decide(_TOO_SLOW)
 
     # CallOwner
@@ -115,12 +114,20 @@ class Admission:
         """See `Session`."""
         if not self._ends(call):
             return
-        path = self._request.path
+        path = one_line(self._request.path)
         if isinstance(error, AccessDenied):
-            logger.info("a request for the hub at %s was not let in: %s", path, str(error) or "no reason given")
+            reason = one_line(error) or "no reason given"
+            http_log.info("a request for the hub at %s was not let in: %s", path, reason, extra=self._facts(error))
             self._decide(_FORBIDDEN if error.known else _UNAUTHORIZED)
         else:
-            logger.error("the %s of the hub at %s failed: %s", call.label, path, type(error).__name__, exc_info=error)
+            http_log.error(
+                "the %s of the hub at %s failed: %s",
+                call.label,
+                path,
+                type(error).__name__,
+                exc_info=error,
+                extra=self._facts(error),
+            )
             self._decide(_FAILED)
 
     def call_cancelled(self, call: RunningCall) -> None:
@@ -148,6 +155,9 @@ class Admission:
             self._decide(None)
         else:
             self._run(self._hub.policy, Authorization(self.principal), "policy")
+
+    def _facts(self, error: Exception | None) -> dict[str, object]:
+        return facts(connection_facts(self._hub.name, None, None), error=error)
 
     def _refusal(self) -> Response:
         return _UNAUTHORIZED if self.principal is None else _FORBIDDEN

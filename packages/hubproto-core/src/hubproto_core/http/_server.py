@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from logging import DEBUG
 from typing import Any
 
 import h11
@@ -15,6 +16,7 @@ from .._effects import Effect, EffectQueue, Wake
 from .._errors import HubProtoError
 from .._hub import Hub
 from .._hub_session import HubSession
+from .._logs import NOBODY, facts, http_log, one_line
 from .._running import Waiter
 from .._timers import Timer, TimerTable
 from ._admission import Admission, Authenticator
@@ -360,6 +362,10 @@ class HttpServerConnection:
         )
 
     def _respond(self, response: Response, now: float) -> None:
+        if response.status >= 400 and http_log.isEnabledFor(DEBUG):
+            target = "what is no request" if self._request is None else self._request.target.decode("latin-1")
+            path = one_line(target.partition("?")[0])  # a query may hold a token
+            http_log.debug("%s is answered with status %d", path, response.status, extra=facts(NOBODY))
         headers = [("content-length", str(len(response.body))), *response.headers.items()]
         if response.content_type is not None:
             headers.append(("content-type", response.content_type))
