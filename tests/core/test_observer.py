@@ -11,6 +11,7 @@ import pytest
 from hubproto_core import (
     Call,
     ConnectionInfo,
+    ConnectionStatus,
     Hub,
     HubConfig,
     HubError,
@@ -40,7 +41,7 @@ class Diary(Observer):
         self.notes.append(("opened", connection.connection_id))
 
     def connection_closed(
-        self, connection: ObservedConnection, *, duration: float, status: str, error: Exception | None
+        self, connection: ObservedConnection, *, duration: float, status: ConnectionStatus, error: Exception | None
     ) -> None:
         assert connection in self.connections
         self.notes.append(("closed", connection.connection_id, duration, status, error))

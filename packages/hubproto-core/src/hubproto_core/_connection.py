@@ -758,7 +758,8 @@ class HubConnection:
         """Nobody waits for this. An id that is too long cannot be one of those that are known."""
         if len(invocation_id) > self._config.max_id_length:
             self._refuse_id()
-        self._log("connection %s: %s is ignored, nobody waits for %s", type(message).__name__, invocation_id)
+        kind = StreamItem if isinstance(message, StreamBindingFailure) else type(message)
+        self._log("connection %s: %s is ignored, nobody waits for %s", kind.__name__, invocation_id)
 
     def _refuse_id(self) -> NoReturn:
         raise RemoteProtocolError(f"An id is longer than {self._config.max_id_length} characters.")
