@@ -266,7 +266,7 @@ def test_a_stream_is_one_call() -> None:
     running = peer.shell.find("Count")
     assert diary.calls[0].is_stream
     peer.session.send_item(running, 1)
-    assert diary.notes[-1] == ("started", "Count")
+    assert diary.notes[-1:] == [("started", "Count")]
     peer.shell.finish(running)
     assert diary.notes[-1] == ("ended", "Count", None, False)
 

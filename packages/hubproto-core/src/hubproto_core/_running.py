@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from ._binding import Shape
@@ -16,10 +15,6 @@ from ._errors import EndOfStream, WouldBlock
 from ._observer import ObservedCall
 
 __all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "RunningCall", "StreamOwner", "Upload", "Waiter"]
-
-
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-"""What a message without headers has."""
 
 
 class OutgoingOwner(Protocol):
@@ -164,7 +159,7 @@ class RunningCall:
         self.incoming: tuple[IncomingStream, ...] = (
             incoming  # streams among its arguments, to be handed over as asynchronous iterators
         )
-        self.headers: Mapping[str, str] = headers or NO_HEADERS  # of the message that made it
+        self.headers: Mapping[str, str] = headers or {}  # of the message that made it
         self.holds_slot: bool = False
         self.iterating: bool = False  # its stream has begun
         self.cancelled: bool = False
