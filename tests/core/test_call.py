@@ -15,6 +15,9 @@ def test_a_call_knows_where_it_comes_from() -> None:
     call.items["seen"] = 1
     assert Call(session, running).items == {"seen": 1}
     assert call.groups is session.groups
+    assert call.headers == {}
+    traced = RunningCall(session, print, (), invocation_id="1", label="Print", headers={"traceparent": "00"})
+    assert Call(session, traced).headers == {"traceparent": "00"}
     call.abort()
     session.data_to_send(now=0.0)
     assert session.closed is not None

@@ -836,3 +836,57 @@ def test_an_upload_that_waits_for_acks_does_not_wait_for_ever_behind_slow_handle
     server.shell.finish(server.shell.find("news"))
     server.shell.finish(server.shell.find("news"))
     assert len(server.hear()) == 1
+
+
+# --- headers of calls ------------------------------------------------------------------------------------------------
+
+
+def test_every_call_has_the_headers_that_there_are_when_it_is_made() -> None:
+    numbers = iter(range(1, 10))
+    peer = ServerPeer(call_headers=lambda: {"n": str(next(numbers))})
+    peer.session.send("Send")
+    peer.session.invoke("Invoke")
+    peer.session.stream("Stream")
+    assert peer.hear() == [
+        {"type": 1, "headers": {"n": "1"}, "target": "Send", "arguments": []},
+        {"type": 1, "headers": {"n": "2"}, "invocationId": "1", "target": "Invoke", "arguments": []},
+        {"type": 4, "headers": {"n": "3"}, "invocationId": "2", "target": "Stream", "arguments": []},
+    ]
+
+
+def test_a_call_without_headers_has_no_such_member() -> None:
+    peer = ServerPeer(call_headers=dict)
+    peer.session.send("Send")
+    assert peer.hear() == [{"type": 1, "target": "Send", "arguments": []}]
+
+
+def test_headers_that_cannot_be_had_or_sent_leave_everything_as_it_was() -> None:
+    bad: list[Any] = [{"n": 1}, {1: "n"}, {"n": ""}, {"": "n"}]
+    found: list[Any] = [ValueError("none"), *bad]
+
+    def headers() -> Any:
+        headers = found.pop(0)
+        if isinstance(headers, Exception):
+            raise headers
+        return headers
+
+    peer = ServerPeer(call_headers=headers)
+    with pytest.raises(ValueError, match="none"):
+        peer.session.invoke("Invoke", [Upload([1])])
+    for _ in bad:
+        with pytest.raises(LocalProtocolError, match="names and values of headers are texts that are not empty"):
+            peer.session.invoke("Invoke")
+    found.append({"n": "1"})
+    peer.session.invoke("Invoke")
+    assert peer.hear() == [{"type": 1, "headers": {"n": "1"}, "invocationId": "1", "target": "Invoke", "arguments": []}]
+
+
+def test_a_handler_s_call_knows_the_headers_of_its_message() -> None:
+    handlers = Handlers()
+    handlers.add("Wait", wait)
+    peer = ServerPeer(handlers)
+    peer.say({"type": 1, "headers": {"n": "1"}, "target": "Wait", "arguments": []})
+    assert peer.shell.find("Wait").headers == {"n": "1"}
+
+
+async def wait() -> None: ...

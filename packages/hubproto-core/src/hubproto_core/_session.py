@@ -210,7 +210,7 @@ class Session(ABC):
     def send(self, target: str, arguments: Sequence[Any] = ()) -> None:
         """Call a method of the peer; there is no answer. `Upload`s among the arguments are sent as streams."""
         self._require_connection()
-        headers = None if self._call_headers is None else self._call_headers() or None
+        headers = None if self._call_headers is None else self._call_headers()
         plain, stream_ids, uploads = self._split(arguments)
         self._conn.send(target, plain, stream_ids=stream_ids, headers=headers)
         self._start_uploads(stream_ids, uploads)
@@ -219,7 +219,7 @@ class Session(ABC):
     def invoke(self, target: str, arguments: Sequence[Any] = (), shape: Shape = ANY) -> OutgoingCall:
         """Call a method of the peer. Wait for the `Wake` of what is returned, then ask for its `outcome()`."""
         self._require_connection()
-        headers = None if self._call_headers is None else self._call_headers() or None
+        headers = None if self._call_headers is None else self._call_headers()
         plain, stream_ids, uploads = self._split(arguments)
         invocation_id = self._conn.invoke(target, plain, stream_ids=stream_ids, headers=headers)
         call = OutgoingCall(self, invocation_id, shape)
@@ -232,7 +232,7 @@ class Session(ABC):
     def stream(self, target: str, arguments: Sequence[Any] = (), shape: Shape = ANY) -> IncomingStream:
         """Call a streaming method of the server. Wait for the `Wake` of what is returned, then take its items."""
         self._require_connection()
-        headers = None if self._call_headers is None else self._call_headers() or None
+        headers = None if self._call_headers is None else self._call_headers()
         plain, stream_ids, uploads = self._split(arguments)
         invocation_id = self._conn.stream(target, plain, stream_ids=stream_ids, headers=headers)
         stream = self._streams[invocation_id] = IncomingStream(self, invocation_id, shape)
