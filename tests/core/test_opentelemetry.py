@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("opentelemetry.sdk", reason="only where the extra and the SDK are installed")
 
 from opentelemetry import baggage, context, propagate, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -133,6 +134,16 @@ def test_without_a_valid_one_it_has_none(kit: Kit, headers: dict[str, str]) -> N
     with trace.get_tracer("test", tracer_provider=kit.tracers).start_as_current_span("not the parent"):
         HubPeer(make_hub(kit)).say(call("Current", headers=headers))
     assert kit.spans[0].parent is None
+
+
+def test_what_is_current_in_the_server_is_no_parent_whatever_propagates(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(propagate, "propagators", W3CBaggagePropagator())
+    with trace.get_tracer("test", tracer_provider=kit.tracers).start_as_current_span("not the parent"):
+        ((answer,)) = HubPeer(make_hub(kit)).ask(call("Current", headers={"traceparent": PARENT, "baggage": "who=ann"}))
+    assert kit.spans[0].parent is None
+    assert answer["result"] == [kit.spans[0].context.span_id, "ann"]
 
 
 @pytest.mark.parametrize(
