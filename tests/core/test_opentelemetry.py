@@ -136,10 +136,17 @@ def test_without_a_valid_one_it_has_none(kit: Kit, headers: dict[str, str]) -> N
     assert kit.spans[0].parent is None
 
 
-def test_what_is_current_in_the_server_is_no_parent_whatever_propagates(
-    kit: Kit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(propagate, "propagators", W3CBaggagePropagator())
+@pytest.fixture
+def only_baggage() -> Iterator[None]:
+    """Nothing else propagates."""
+    usual = propagate.get_global_textmap()
+    propagate.set_global_textmap(W3CBaggagePropagator())
+    yield
+    propagate.set_global_textmap(usual)
+
+
+@pytest.mark.usefixtures("only_baggage")
+def test_what_is_current_in_the_server_is_no_parent_whatever_propagates(kit: Kit) -> None:
     with trace.get_tracer("test", tracer_provider=kit.tracers).start_as_current_span("not the parent"):
         ((answer,)) = HubPeer(make_hub(kit)).ask(call("Current", headers={"traceparent": PARENT, "baggage": "who=ann"}))
     assert kit.spans[0].parent is None
