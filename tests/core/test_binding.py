@@ -13,6 +13,22 @@ def test_arguments_have_types_and_a_number() -> None:
     assert (shape.type, shape.length) == (tuple[int, str], 2)
 
 
+def test_the_first_arguments_may_suffice() -> None:
+    shape = Shape.of_arguments((int, str, bytes), 1)
+    assert (shape.type, shape.length) == (tuple[int, str, bytes], 3)
+    shorter = [shape.first(count) for count in range(5)]
+    assert [one and (one.type, one.length) for one in shorter] == [
+        None,
+        (tuple[int], 1),
+        (tuple[int, str], 2),
+        None,
+        None,
+    ]
+    assert shape.first(1) is shorter[1]
+    assert [Shape.of_arguments((int,)).first(count) for count in range(3)] == [None] * 3
+    assert ANY_ARGUMENTS.first(0) is None
+
+
 def test_no_arguments_have_a_shape_too() -> None:
     shape = Shape.of_arguments(())
     assert (shape.type, shape.length) == (tuple[()], 0)

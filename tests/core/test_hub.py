@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+import functools
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from hubproto_core import Call, Hub, HubConfig, HubError
-from hubproto_core._hub import Signature
 
 
 def plain(x: int, y: str = "") -> None: ...
@@ -16,88 +16,11 @@ def untyped(x, y): ...  # type: ignore[no-untyped-def]
 def with_call(call: Call, x: int) -> None: ...
 
 
-def upload(items: AsyncIterator[int], label: str, more: AsyncIterable[str]) -> int:
-    raise NotImplementedError
-
-
-def bare_upload(items: AsyncGenerator) -> None: ...  # type: ignore[type-arg]
-def rest(*values: int) -> None: ...
-def call_and_rest(call: Call, *values: Any) -> None: ...
-def options(x: int, *, debug: bool = False, **more: Any) -> None: ...
-
-
-def returns_stream(count: int) -> AsyncIterator[int]:
-    raise NotImplementedError
-
-
-def returns_bare_stream() -> AsyncIterable:  # type: ignore[type-arg]
-    raise NotImplementedError
-
-
-async def waits(x: int) -> None: ...
+def upload(items: AsyncIterator[int]) -> None: ...
 
 
 async def generates(count: int) -> AsyncIterator[int]:
     yield count
-
-
-ALL = "all arguments"
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments", "slots", "streams", "is_plain"),
-    [
-        (plain, tuple[int, str], ("argument", "argument"), [], True),
-        (untyped, tuple[Any, Any], ("argument", "argument"), [], True),
-        (with_call, tuple[int], ("call", "argument"), [], False),
-        (upload, tuple[str], ("stream", "argument", "stream"), [int, str], False),
-        (bare_upload, tuple[()], ("stream",), [Any], False),
-        (rest, tuple[int, ...], (ALL,), [], True),
-        (call_and_rest, tuple[Any, ...], ("call", ALL), [], False),
-        (options, tuple[int], ("argument",), [], True),
-        (lambda: None, tuple[()], (), [], True),
-    ],
-)
-def test_parameters_say_what_a_call_carries(
-    function: Callable[..., Any], arguments: Any, slots: tuple[str, ...], streams: list[Any], is_plain: bool
-) -> None:
-    signature = Signature.of(function, "Name")
-    assert signature.arguments.type == arguments
-    assert signature.slots == slots
-    assert [shape.type for shape in signature.streams] == streams
-    assert signature.plain is is_plain
-
-
-@pytest.mark.parametrize(
-    ("function", "is_stream", "inline"),
-    [
-        (plain, False, True),
-        (waits, False, False),
-        (generates, True, False),
-        (returns_stream, True, False),
-        (returns_bare_stream, True, False),
-    ],
-)
-def test_a_function_answers_at_once_later_or_with_a_stream(
-    function: Callable[..., Any], is_stream: bool, inline: bool
-) -> None:
-    signature = Signature.of(function, "Name")
-    assert (signature.is_stream, signature.inline) == (is_stream, inline)
-
-
-def test_arguments_of_any_number_have_no_length() -> None:
-    assert Signature.of(rest, "Name").arguments.length is None
-    assert Signature.of(plain, "Name").arguments.length == 2
-
-
-def keyword_only(x: int, *, y: int) -> None: ...
-def rest_after_argument(x: int, *values: int) -> None: ...
-
-
-@pytest.mark.parametrize("function", [keyword_only, rest_after_argument])
-def test_parameters_that_nothing_can_fill_are_refused(function: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match="'Name': nothing can fill the parameter"):
-        Hub().method("Name")(function)
 
 
 def test_methods_are_found_in_any_case() -> None:
@@ -114,9 +37,53 @@ def test_methods_are_found_in_any_case() -> None:
 def test_a_name_can_be_given_once() -> None:
     hub = Hub()
     hub.method("Add")(plain)
-    with pytest.raises(TypeError, match=r"^Duplicate definitions of 'ADD'\. Overloading is not supported\.$"):
+    text = (
+        r"^Duplicate definitions of 'ADD'\. Overloading is not supported\. It is tests\.core\.test_hub\.plain already, "
+        r"in whatever case, and cannot be tests\.core\.test_hub\.untyped too$"
+    )
+    with pytest.raises(TypeError, match=text):
         hub.method("ADD")(untyped)
     assert hub.lookup("ADD").function is plain
+
+
+def test_a_method_may_have_several_names() -> None:
+    hub = Hub()
+
+    @hub.method("Add")
+    @hub.method("Plus", cancellable=False)
+    @hub.method()
+    def sum_of(x: int, y: int) -> int:
+        return x + y
+
+    methods = [hub.lookup(name) for name in ("add", "plus", "sum_of")]
+    assert [method.name for method in methods] == ["Add", "Plus", "sum_of"]
+    assert [method.cancellable for method in methods] == [True, False, True]
+    assert {method.function for method in methods} == {sum_of}
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (lambda: None, "<lambda>.* has no name that a client could call: write hub.method"),
+        (functools.partial(plain, 1), "functools.partial.* has no name that a client could call"),
+    ],
+)
+def test_what_has_no_name_must_be_given_one(function: Callable[..., Any], text: str) -> None:
+    hub = Hub()
+    with pytest.raises(TypeError, match=text):
+        hub.method()(function)
+    hub.method("Name")(function)
+    assert hub.lookup("Name").function is function
+
+
+def test_a_name_is_not_empty() -> None:
+    with pytest.raises(TypeError, match="a client cannot call tests.core.test_hub.plain by an empty name"):
+        Hub().method("")(plain)
+
+
+def test_a_decorator_without_its_parentheses_is_noticed() -> None:
+    with pytest.raises(TypeError, match=r"write @hub\.method\(\) above <function plain"):
+        Hub().method(plain)  # type: ignore[arg-type]
 
 
 def test_methods_may_refuse_to_be_cancelled() -> None:
@@ -134,7 +101,7 @@ def test_a_hub_has_settings() -> None:
 
 def nothing() -> None: ...
 def call_only(call: Call) -> None: ...
-def call_and_error(call: Call, error: Exception | None) -> None: ...
+def call_and_error(call: Call, error: HubError | ValueError | None) -> None: ...
 
 
 @pytest.mark.parametrize("function", [nothing, call_only])
@@ -152,6 +119,19 @@ def test_the_last_hook_may_take_the_error() -> None:
     hub.on_disconnected(call_and_error)
     with pytest.raises(TypeError, match="on_connected takes a Call and nothing else, not a stream"):
         hub.on_connected(call_and_error)
+
+
+def test_there_is_one_hook_of_each_kind() -> None:
+    hub = Hub()
+    hub.on_connected(nothing)
+    text = (
+        r"^on_connected is tests\.core\.test_hub\.nothing already, and cannot be tests\.core\.test_hub\.call_only too$"
+    )
+    with pytest.raises(TypeError, match=text):
+        hub.on_connected(call_only)
+    hub.on_disconnected(nothing)
+    with pytest.raises(TypeError, match="^on_disconnected is "):
+        hub.on_disconnected(call_only)
 
 
 @pytest.mark.parametrize("function", [generates, upload, plain])

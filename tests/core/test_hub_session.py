@@ -232,6 +232,77 @@ def test_a_failure_is_logged_unless_it_is_the_client_s_business(caplog: pytest.L
     assert record.exc_info is not None
 
 
+def test_arguments_that_are_left_out_have_their_default_values() -> None:
+    hub = Hub()
+
+    @hub.method("Plain")
+    def plain(a: int, b: int = 2, c: list[int] | None = None) -> Any:
+        return [a, b, c]
+
+    @hub.method("Mixed")
+    def mixed(a: int, call: Call | None = None, b: int = 2, c: str = "c") -> Any:
+        return [a, call and call.connection_id, b, c]
+
+    @hub.method("Upload")
+    async def upload(a: int = 1, items: AsyncIterator[int] = None, b: str = "b") -> Any:  # type: ignore[assignment]  # noqa: RUF013
+        raise NotImplementedError
+
+    client = HubPeer(hub)
+    assert client.ask(invoke("Plain", 1), invoke("Plain", 1, 5), invoke("Plain", 1, 5, [6])) == [
+        completion(result=[1, 2, None]),
+        completion(result=[1, 5, None]),
+        completion(result=[1, 5, [6]]),
+    ]
+    assert client.ask(invoke("Mixed", 1), invoke("Mixed", 1, 5), invoke("Mixed", 1, 5, "d")) == [
+        completion(result=[1, "c1", 2, "c"]),
+        completion(result=[1, "c1", 5, "c"]),
+        completion(result=[1, "c1", 5, "d"]),
+    ]
+    for given, taken in (((), [1, "s", "b"]), ((5,), [5, "s", "b"]), ((5, "c"), [5, "s", "c"])):
+        client.say(invoke("Upload", *given, streamIds=["9"]))
+        call = client.shell.find("Upload")
+        assert client.session.build_arguments(call, ["s"]) == taken
+        client.shell.finish(call)
+        assert client.hear() == [completion(result=None)]
+    client = HubPeer(hub, HubConfig(detailed_errors=True))
+    for arguments in ([], [1, 2, [3], 4]):
+        text = f"InvalidDataException: Invocation provides {len(arguments)} argument(s) but target expects 3."
+        assert client.ask(invoke("pLAIN", *arguments)) == [completion(error=f"{NOT_BOUND.format('Plain')} {text}")]
+
+
+async def _items() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_a_stream_is_declared_by_its_annotation(annotated: bool, caplog: pytest.LogCaptureFixture) -> None:
+    hub = Hub(HubConfig(detailed_errors=True))
+
+    def numbers():  # type: ignore[no-untyped-def]
+        return _items()
+
+    if annotated:
+        numbers.__annotations__["return"] = AsyncIterator[int]
+    hub.method("Numbers")(numbers)
+    client = HubPeer(hub)
+    if annotated:
+        assert client.ask(stream("Numbers")) == []
+        assert client.shell.find("Numbers").streams
+    else:
+        (answer,) = client.ask(invoke("Numbers"))
+        assert answer["error"] == THREW.format("Numbers") + (
+            " LocalProtocolError: it returned an asynchronous iterator; the annotation -> AsyncIterator[...] makes "
+            "it a stream"
+        )
+        assert "the annotation -> AsyncIterator" in caplog.text
+
+
+def test_a_result_needs_no_annotation() -> None:
+    hub = Hub()
+    hub.method("Echo")(lambda value: value)
+    assert HubPeer(hub).ask(invoke("Echo", {"a": [1]})) == [completion(result={"a": [1]})]
+
+
 def test_what_takes_time_is_answered_when_it_ends() -> None:
     client = served()
     assert client.ask(invoke("Slow", 5)) == []

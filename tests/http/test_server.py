@@ -85,26 +85,59 @@ def test_hubs_are_found_by_their_paths(target: str, status: int) -> None:
 def test_a_hub_may_be_the_root() -> None:
     server = HubServer({"/": make_hub(), "/other": make_hub()}, entropy=Entropy())
     for path in ("/negotiate", "/other/negotiate"):
-        endpoint, negotiates = server.find(path)
+        endpoint, part = server.find(path)
         assert endpoint is not None
-        assert negotiates
+        assert part == "negotiate"
     assert server.find("/")[0] is not server.find("/other")[0]
-    assert server.find("/nothing") == (None, False)
+    assert server.find("/nothing")[0] is None
+
+
+def test_a_hub_is_described_when_asked_for() -> None:
+    hub = Hub(described=True)
+
+    @hub.method("Add")
+    def add(x: int) -> int:
+        """Add."""
+        return x
+
+    peer = Site(hub).socket()
+    answer = peer.ask(http("GET", "/Chat/Description/?a=b"))
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert json.loads(answer.body) == hub.describe()
+    assert hub.describe()["methods"]["Add"]["description"] == "Add."
+    for method in ("POST", "DELETE", "HEAD"):
+        answer = peer.ask(http(method, "/chat/description"))
+        assert (answer.status, answer.headers["allow"]) == (405, "GET")
+    assert peer.ask(http("GET", "/description")).status == 404
+    assert peer.ask(http("GET", "/chat/negotiate/description")).status == 404
+    assert peer.ask(upgrade("/chat/description")).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_hub_is_not_described_unless_it_says_so(method: str) -> None:
+    assert site().socket().ask(http(method, "/chat/description")).status == 404
+
+
+def test_a_hub_may_have_the_path_of_another_one_s_description() -> None:
+    served = Site(Hub(described=True))
+    server = HubServer({"/chat": served.hub, "/chat/description": Hub()}, entropy=Entropy())
+    assert server.find("/chat/description") == (server.find("/chat/Description/")[0], "")
+    assert server.find("/chat/description/negotiate")[1] == "negotiate"
 
 
 def test_the_clients_of_a_hub_can_be_reached_from_outside() -> None:
     served = site()
     peer = served.websocket()
-    served.server.clients(served.hub).all.send("news", 1)
+    served.server.context(served.hub).clients.all.send("news", 1)
     assert peer.hear() == [{"type": 1, "target": "news", "arguments": [1]}]
     with pytest.raises(KeyError):
-        served.server.clients(Hub())
+        served.server.context(Hub())
 
 
 def test_clients_can_be_asked_once_something_can_wait() -> None:
     served, shell = site(), Shell()
     served.server.let_wait(shell)
-    waiting = served.server.clients(served.hub).client("nobody").invoke("AskMe")
+    waiting = served.server.context(served.hub).clients.client("nobody").invoke("AskMe")
     with pytest.raises(TransportError, match="does not exist"):
         waiting.send(None)
 
@@ -359,7 +392,7 @@ def test_its_owner_is_woken_when_a_session_has_something_to_say() -> None:
     served = site()
     peer = served.websocket()
     served.shell.woken.clear()
-    served.server.clients(served.hub).all.send("news")
+    served.server.context(served.hub).clients.all.send("news")
     assert served.shell.was_woken(peer.socket.conn)
 
 

@@ -4,7 +4,18 @@ from ._auth import Authorization, Policy, Principal, Requirement, authenticated
 from ._binding import Binder, Shape
 from ._call import Call, ConnectionInfo
 from ._client_session import ClientSession, Handlers
-from ._clients import CallerClients, Clients, Groups, Registry, Selection, SingleClient
+from ._clients import (
+    CallerClients,
+    CallerGroups,
+    Clients,
+    Groups,
+    HubContext,
+    Registry,
+    Selection,
+    SingleClient,
+    TypedCallerClients,
+    TypedClients,
+)
 from ._codecs import Codec, JsonCodec, MessagePackCodec, TransferFormat
 from ._config import HubConfig
 from ._connection import HubConnection, Role
@@ -19,7 +30,9 @@ from ._errors import (
     WouldBlock,
 )
 from ._events import ConnectionClosed, Event, HandshakeCompleted
+from ._filters import HubFilter, HubInvocation, Next
 from ._hub import Hub
+from ._hub_class import hub_method, on_connected, on_disconnected
 from ._hub_session import HubSession
 from ._messages import (
     Ack,
@@ -36,7 +49,8 @@ from ._messages import (
     StreamItem,
 )
 from ._observer import ConnectionStatus, ObservedCall, ObservedConnection, Observer
-from ._running import IncomingStream, OutgoingCall, RunningCall, Upload, Waiter
+from ._proxies import wire_name
+from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
 from ._values import ZERO_OFFSET, Char, Single
 
@@ -49,6 +63,7 @@ __all__ = [
     "Binder",
     "Call",
     "CallerClients",
+    "CallerGroups",
     "CancelCall",
     "CancelInvocation",
     "Char",
@@ -70,7 +85,10 @@ __all__ = [
     "Hub",
     "HubConfig",
     "HubConnection",
+    "HubContext",
     "HubError",
+    "HubFilter",
+    "HubInvocation",
     "HubMessage",
     "HubProtoError",
     "HubSession",
@@ -80,10 +98,12 @@ __all__ = [
     "JsonCodec",
     "LocalProtocolError",
     "MessagePackCodec",
+    "Next",
     "ObservedCall",
     "ObservedConnection",
     "Observer",
     "OutgoingCall",
+    "Pending",
     "Ping",
     "Policy",
     "Principal",
@@ -104,9 +124,15 @@ __all__ = [
     "StreamItem",
     "TransferFormat",
     "TransportError",
+    "TypedCallerClients",
+    "TypedClients",
     "Upload",
     "Waiter",
     "Wake",
     "WouldBlock",
     "authenticated",
+    "hub_method",
+    "on_connected",
+    "on_disconnected",
+    "wire_name",
 ]

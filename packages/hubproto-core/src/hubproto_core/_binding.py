@@ -31,7 +31,7 @@ class Shape:
     Codecs keep what they compile from the type in `decoders`, under a key of their own.
     """
 
-    __slots__ = ("decoders", "length", "type")
+    __slots__ = ("_first", "decoders", "length", "type")
 
     def __init__(self, type: Any, length: int | None = None) -> None:  # noqa: A002 - it is one
         """Raises TypeError for a type that no payload can be converted to."""
@@ -39,6 +39,7 @@ class Shape:
         self.type: Any = type
         self.length: int | None = length
         self.decoders: dict[object, Any] = {}
+        self._first: dict[int, Shape] = {}
 
     @property
     def name(self) -> str:
@@ -52,9 +53,16 @@ class Shape:
         return cls(type)
 
     @classmethod
-    def of_arguments(cls, types: tuple[Any, ...]) -> Shape:
-        """The shape of an argument list with exactly these types."""
-        return cls(tuple.__class_getitem__(types), len(types))
+    def of_arguments(cls, types: tuple[Any, ...], least: int | None = None) -> Shape:
+        """The shape of an argument list with exactly these types; the first `least` suffice, if it is given."""
+        shape = cls(tuple.__class_getitem__(types), len(types))
+        for count in range(len(types) if least is None else least, len(types)):
+            shape._first[count] = cls.of_arguments(types[:count])
+        return shape
+
+    def first(self, count: int) -> Shape | None:
+        """The shape of an argument list of only so many arguments; None unless they suffice and some are missing."""
+        return self._first.get(count)
 
 
 ANY = Shape(Any)

@@ -15,11 +15,12 @@ from ._connection import HubConnection, Role
 from ._effects import EffectSink
 from ._errors import HubError
 from ._events import ConnectionClosed
-from ._hub import Method, Signature
+from ._hub import Method
 from ._logs import NOBODY, client_log, facts, one_line
 from ._messages import Invocation, InvocationBindingFailure, StreamInvocation
 from ._running import RunningCall, Upload
 from ._session import Session
+from ._signature import Signature
 
 __all__ = ["ClientSession", "Handlers"]
 

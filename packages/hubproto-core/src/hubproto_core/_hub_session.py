@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from functools import partial
 from logging import DEBUG, ERROR, WARNING
 from typing import Any
@@ -12,19 +12,20 @@ from msgspec import UNSET
 from ._auth import Authorization, is_plain
 from ._binding import ANY, Shape
 from ._call import Call, ConnectionInfo
-from ._clients import CallerClients, Groups, Registry
+from ._clients import CallerClients, CallerGroups, HubContext, Registry
 from ._codecs import Codec
 from ._config import HubConfig
 from ._connection import HubConnection, Role
 from ._effects import EffectSink, Wake
 from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
-from ._hub import Hub, Method, Parameter, Signature
+from ._hub import Hub, Method
 from ._logs import connection_facts, facts, hub_log, one_line
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
 from ._observer import ConnectionStatus, ObservedCall, ObservedConnection
 from ._running import IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
+from ._signature import Parameter, Signature
 from ._timers import Timer, TimerTable
 
 __all__ = ["HubSession"]
@@ -52,6 +53,7 @@ class HubSession(Session):
 
     __slots__ = (
         "_check",
+        "_departure",
         "_dismissed",
         "_draining",
         "_hub",
@@ -118,7 +120,8 @@ class HubSession(Session):
         self.user: str | None = user
         self.principal: Any = principal
         self.items: dict[Any, Any] = {}
-        self.groups: Groups = Groups(self._registry, connection_id)
+        self._departure: _Departure | None = None  # what is woken at the end, if somebody waits for that
+        self.groups: CallerGroups = CallerGroups(self._registry, connection_id)
         self._observed: ObservedConnection | None = None
         if hub.observation is not None:
             self._observed = hub.observation.connection_opened(
@@ -159,6 +162,15 @@ class HubSession(Session):
         self._limit_output()
         self._output_made()
 
+    def push_latest(self, key: Hashable, data: bytes) -> None:
+        """Send like `push`, but let it wait while the client is behind, in the place of the last with this key."""
+        if self._conn.is_open and (self._latest is not None or not self.writable):
+            self._hold(key, data)
+            self._limit_output()
+            self._output_made()
+        else:
+            self.push(data)
+
     def invoke(self, target: str, arguments: Sequence[Any] = (), shape: Shape = ANY) -> OutgoingCall:
         """See `Session.invoke`; a client that reads far too slowly is given up here too."""
         call = super().invoke(target, arguments, shape)
@@ -168,6 +180,16 @@ class HubSession(Session):
     def clients_of(self, call: RunningCall) -> CallerClients:
         """Return the selectors for a running call: when it waits for a client, its slot is free (SPEC 3.9)."""
         return CallerClients(self._registry, self.connection_id, partial(self._begin_to_ask, call))
+
+    def context(self) -> HubContext:
+        """Return the hub as it is seen from outside of any call."""
+        return HubContext(self._registry)
+
+    def wait_over(self) -> Coroutine[Any, Any, None]:
+        """Wait until the connection has ended, or is being ended."""
+        if self._registry.waiter is None:
+            raise LocalProtocolError("no server runs here that could wait: see Registry.waiter")
+        return self._registry.waiter.outcome_of(self._await_departure)
 
     def abort(self) -> None:
         """End the connection now; the client is told not to come back by itself (SPEC 3.11)."""
@@ -185,12 +207,13 @@ class HubSession(Session):
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
-        method: Method | _Check = call.origin
-        if method.signature.plain:
+        signature: Signature = call.origin.signature
+        if signature.plain:  # what is left out at the end, Python itself fills in
             return call.arguments
-        arguments, streams = iter(call.arguments), iter(iterators)
+        arguments = iter(signature.completed(call.arguments) if signature.defaults else call.arguments)
+        streams = iter(iterators)
         values: list[Any] = []
-        for slot in method.signature.slots:
+        for slot in signature.slots:
             if slot == Parameter.CALL:
                 values.append(Call(self, call))
             elif slot == Parameter.REST:
@@ -222,17 +245,24 @@ class HubSession(Session):
         return bool(self._outgoing)  # a slow reader may be slow because it waits for the client's answer
 
     def _limit_output(self) -> None:
-        if self._conn.unsent > self._config.send_limit:
+        if self.unsent > self._config.send_limit:
             self._give_up()
 
     def _give_up(self) -> None:
+        """End the connection of a client that does not read, and hold nothing for it any more."""
         hub_log.warning(
             "connection %s is given up: it leaves more than %d bytes unread",
             self.connection_id,
             self._config.send_limit,
             extra=facts(self._log_facts),
         )
-        self.abort()
+        self._conn.close(discard=True)
+        self._look_again()
+
+    def _await_departure(self) -> _Departure:
+        if self._departure is None:
+            self._departure = _Departure(self)
+        return self._departure
 
     def _opened(self) -> None:
         self._registry.add(self)
@@ -248,7 +278,8 @@ class HubSession(Session):
         if method.policy is None:
             self._admit(method, event)
         else:
-            question = Authorization(self.principal, method.name, event.arguments, self.connection_id)
+            arguments = method.signature.completed(event.arguments)
+            question = Authorization(self.principal, method.name, arguments, self.connection_id)
             self._check = RunningCall(
                 self,
                 method.policy,
@@ -261,7 +292,7 @@ class HubSession(Session):
             self._start(self._check)
 
     def _decide(self, check: _Check, allowed: bool) -> None:
-        if self._closed is not None:
+        if not self._conn.is_open:
             return
         if allowed:
             self._admit(check.method, check.event)
@@ -361,6 +392,7 @@ class HubSession(Session):
             streams=method.signature.is_stream,
             inline=method.signature.inline,
             incoming=incoming,
+            coalesces=method.coalesces,
             headers=headers,
         )
         if self._observed is not None:
@@ -446,7 +478,15 @@ class HubSession(Session):
     def _complete_call(self, call: RunningCall, result: Any) -> None:
         if call.invocation_id is not None:
             if self._conn.is_open:
-                self._conn.complete(call.invocation_id, UNSET if call.streams else result)
+                try:
+                    self._conn.complete(call.invocation_id, UNSET if call.streams else result)
+                except LocalProtocolError as error:
+                    if not hasattr(result, "__aiter__"):
+                        raise
+                    text = (
+                        "it returned an asynchronous iterator; the annotation -> AsyncIterator[...] makes it a stream"
+                    )
+                    raise LocalProtocolError(text) from error
         elif isinstance(call.origin, _Check):
             self._decide(call.origin, bool(result))
         elif call.origin is self._hub.connected_hook:
@@ -455,8 +495,11 @@ class HubSession(Session):
             self._tell_end(call)
 
     def _cancel_call(self, call: RunningCall) -> None:
-        super()._cancel_call(call)
-        self._tell_end(call, cancelled=True)
+        if not isinstance(call.origin, _Check):
+            super()._cancel_call(call)
+            self._tell_end(call, cancelled=True)
+        elif not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
+            self._decide(call.origin, allowed=False)
 
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
         self._log_failure(call, error)
@@ -466,7 +509,7 @@ class HubSession(Session):
             self.close(text)
             return
         if isinstance(call.origin, _Check):
-            if self._closed is None:
+            if self._conn.is_open:
                 self._refuse(call.origin.event, self._failure_text(call, error))
             return
         super()._fail_call(call, error)
@@ -527,9 +570,30 @@ class HubSession(Session):
                 self._observed, status=self._status(), error=event.error, now=self._now
             )
         self._pending = None
+        if self._departure is not None:
+            self.effects.append(Wake(self._departure))
         self._dismiss()
 
     def _status(self) -> ConnectionStatus:
         if self._conn.timed_out:
             return "timeout"
         return "app_shutdown" if self._draining else "normal_closure"
+
+
+class _Departure:
+    """The end of a connection, as something to wait for."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: HubSession) -> None:
+        self._session = session
+
+    @property
+    def done(self) -> bool:
+        return self._session.is_over
+
+    def outcome(self) -> None:
+        """That it has ended is all there is to say."""
+
+    def abandon(self) -> None:
+        """Others may still wait for it."""

@@ -14,7 +14,7 @@ from ._binding import Shape
 from ._errors import EndOfStream, WouldBlock
 from ._observer import ObservedCall
 
-__all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "RunningCall", "StreamOwner", "Upload", "Waiter"]
+__all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "Pending", "RunningCall", "StreamOwner", "Upload", "Waiter"]
 
 
 class OutgoingOwner(Protocol):
@@ -33,8 +33,7 @@ class StreamOwner(OutgoingOwner, Protocol):
 class CallOwner(Protocol):
     """What a shell that runs a call asks its session, and reports to it. `Session` documents each."""
 
-    @property
-    def writable(self) -> bool: ...
+    def must_wait(self, call: RunningCall) -> bool: ...
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]: ...
     def open_stream(self, call: RunningCall, result: Any) -> Any: ...
     def send_item(self, call: RunningCall, item: Any) -> bool: ...
@@ -118,6 +117,7 @@ class RunningCall:
     __slots__ = (
         "arguments",
         "cancelled",
+        "coalesces",
         "context",
         "done",
         "function",
@@ -130,6 +130,7 @@ class RunningCall:
         "label",
         "observed",
         "origin",
+        "rests",
         "session",
         "streams",
     )
@@ -146,6 +147,7 @@ class RunningCall:
         streams: bool = False,
         inline: bool = False,
         incoming: tuple[IncomingStream, ...] = (),
+        coalesces: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.session: CallOwner = session
@@ -159,9 +161,11 @@ class RunningCall:
         self.incoming: tuple[IncomingStream, ...] = (
             incoming  # streams among its arguments, to be handed over as asynchronous iterators
         )
-        self.headers: Mapping[str, str] = headers or {}  # of the message that made it
+        self.coalesces: bool = coalesces  # of its items, a peer that is behind gets the latest only
+        self.headers: Mapping[str, str] = headers or {}  # of the message that called
         self.holds_slot: bool = False
         self.iterating: bool = False  # its stream has begun
+        self.rests: bool = False  # it lets others have their turn before its next item
         self.cancelled: bool = False
         self.done: bool = False
         self.observed: ObservedCall | None = None
@@ -205,11 +209,20 @@ class OutgoingCall:
         self.session.abandon(self.invocation_id)
 
 
+class Pending(Protocol):
+    """What can be waited for: a call of ours, or anything else that ends at some time."""
+
+    @property
+    def done(self) -> bool: ...
+    def outcome(self) -> Any: ...
+    def abandon(self) -> None: ...
+
+
 class Waiter(Protocol):
     """What runs user code, and so can let it wait: the runner of a shell."""
 
-    def invoke(self, begin: Callable[[], OutgoingCall]) -> Coroutine[Any, Any, Any]:
-        """Begin a call when this is first awaited, and return its outcome when it is there.
+    def outcome_of(self, begin: Callable[[], Pending]) -> Coroutine[Any, Any, Any]:
+        """Begin something when this is first awaited, and return its outcome when it is there.
 
-        However the waiting ends, the call is abandoned: `OutgoingCall.abandon`.
+        It is looked at again at each `Wake` of what `begin` returns. However the waiting ends, that is abandoned.
         """

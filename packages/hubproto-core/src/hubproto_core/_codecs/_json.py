@@ -80,6 +80,10 @@ class JsonCodec:
         self._payloads = JsonPayloads.of(rename, enc_hook, dec_hook)
         self._encode = msgspec.json.Encoder(enc_hook=self._payloads.write_custom).encode
 
+    def member_name(self, name: str) -> str:
+        """Return how a member of an object is called on the wire, by its declared name."""
+        return self._payloads.wire_name(name)
+
     def next_record(self, buffer: RecordBuffer, limit: int | None) -> bytes | None:
         """Take one record, up to its 0x1E."""
         return buffer.take_text(limit)
@@ -337,6 +341,9 @@ def _decode_arguments(raw: Raw, shape: Shape, payloads: JsonPayloads) -> Any:
             elements = _decode_elements(raw)
         except (msgspec.DecodeError, RecursionError):  # half a surrogate pair: JSON for the reference, no text
             raise RemoteProtocolError(BINDING_ERROR) from error
+        shorter = shape.first(len(elements))
+        if shorter is not None:
+            return _decode_arguments(raw, shorter, payloads)
         types = shape.type.__args__ if shape.length is not None else ()
         values: list[Any] = []
         for element, expected in zip(elements, types, strict=False):

@@ -298,7 +298,29 @@ class MessagePackCodec:
         try:
             return self._decode_payload(raw, shape, max_depth), None
         except Exception as error:
-            return (), _why_arguments_do_not_bind(raw, shape, error)
+            return self._bind_fewer(raw, shape, error, max_depth)
+
+    def _bind_fewer(
+        self, raw: Raw | None, shape: Shape, error: Exception, max_depth: int
+    ) -> tuple[Any, Exception | None]:
+        """Bind what did not bind as it is. The reference counts the arguments before it reads the first one."""
+        if raw is None or isinstance(error, _TooDeep):
+            return (), RemoteProtocolError(BINDING_ERROR)
+        count = MessagePackReader(bytes(raw)).array_length()
+        if count is None:
+            return (), RemoteProtocolError(_NO_ARGUMENTS)
+        fewer = shape.first(count)
+        if fewer is not None:
+            try:
+                return self._decode_payload(raw, fewer, max_depth), None
+            except Exception as other:
+                error = other
+        elif shape.length is not None and count != shape.length:
+            text = f"Invocation provides {count} argument(s) but target expects {shape.length}."
+            return (), RemoteProtocolError(text)
+        wrong = RemoteProtocolError(BINDING_ERROR)
+        wrong.__cause__ = error
+        return (), wrong
 
     def _item(
         self, headers: Headers, stream_id: str, raw: Raw | None, binder: Binder, max_depth: int
@@ -390,20 +412,6 @@ def _bad_call(invocation_id: str | None, target: str, error: Exception) -> Invoc
 
 def _numbered(kind: int, sequence_id: int) -> Ack | SequenceMessage:
     return Ack(sequence_id=sequence_id) if kind == 8 else SequenceMessage(sequence_id=sequence_id)
-
-
-def _why_arguments_do_not_bind(raw: Raw | None, shape: Shape, error: Exception) -> RemoteProtocolError:
-    """The reference counts the arguments before it reads the first one."""
-    if raw is None or isinstance(error, _TooDeep):
-        return RemoteProtocolError(BINDING_ERROR)
-    count = MessagePackReader(bytes(raw)).array_length()
-    if count is None:
-        return RemoteProtocolError(_NO_ARGUMENTS)
-    if shape.length is not None and count != shape.length:
-        return RemoteProtocolError(f"Invocation provides {count} argument(s) but target expects {shape.length}.")
-    wrong = RemoteProtocolError(BINDING_ERROR)
-    wrong.__cause__ = error
-    return wrong
 
 
 def _unfit(what: str, shape: Shape, error: Exception) -> str:

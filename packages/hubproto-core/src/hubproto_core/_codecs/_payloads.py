@@ -40,7 +40,7 @@ _MAX_PLAIN_EXPONENT = 100
 class PayloadFormat(ABC):
     """How one encoding carries payloads, with the naming policy and the hooks that its user has chosen."""
 
-    __slots__ = ("_base_writers", "_dec_hook", "_enc_hook", "_wire_name", "_writers")
+    __slots__ = ("_base_writers", "_dec_hook", "_enc_hook", "_writers", "wire_name")
 
     plain: ClassVar[frozenset[type]]
     """The types that msgspec writes just as .NET does."""
@@ -63,7 +63,7 @@ class PayloadFormat(ABC):
         enc_hook: Callable[[Any], Any] | None,
         dec_hook: Callable[[type, Any], Any] | None,
     ) -> None:
-        self._wire_name = renamer(rename)
+        self.wire_name = renamer(rename)
         self._enc_hook = enc_hook
         self._dec_hook = dec_hook
         self._base_writers: dict[type, Callable[[Any], Any]] = {  # for what derives from them, too
@@ -161,7 +161,7 @@ class PayloadFormat(ABC):
             return self.write_enum
         members = _declared_members(kind)
         if members is not None:
-            return _ObjectWriter(self, kind, members, self._wire_name).write
+            return _ObjectWriter(self, kind, members, self.wire_name).write
         for base in kind.__mro__:
             if base in self._base_writers:
                 return self._base_writers[base]
@@ -490,7 +490,7 @@ class _Planner:
         for field in info.fields:
             wire_name = field.encode_name
             if renames and wire_name == field.name:
-                wire_name = self._format._wire_name(wire_name)
+                wire_name = self._format.wire_name(wire_name)
             self._add_member(place.members, wire_name, field.encode_name, self.place(field.type))
         return place
 

@@ -24,6 +24,7 @@ It is asked at every request. It may raise `AccessDenied`.
 _UNAUTHORIZED = Response(401, content_type=None, headers={"www-authenticate": "Bearer"})
 _FORBIDDEN = Response(403, content_type=None)
 _FAILED = Response(500, content_type=None)
+_UNSAID = "(its text is not logged: it may hold a token)"
 _TOO_SLOW = Response(503, content_type=None)
 
 
@@ -36,6 +37,18 @@ class AccessDenied(HubProtoError):
     def __init__(self, message: str = "", *, known: bool = False) -> None:
         super().__init__(message)
         self.known: bool = known
+
+
+def failed(hub: Hub, what: str, path: str, error: Exception) -> Response:
+    """Log that user code has failed which has seen a token, and return the answer.
+
+    Where it failed is logged, but not the exception's own text: that of a `KeyError` is the key.
+    """
+    kind = type(error).__name__
+    unsaid = HubProtoError(f"{kind} {_UNSAID}").with_traceback(error.__traceback__)
+    extra = facts(connection_facts(hub.name, None, None), error=error)
+    http_log.error("the %s of the hub at %s failed: %s", what, one_line(path), kind, exc_info=unsaid, extra=extra)
+    return _FAILED
 
 
 class Admission:
@@ -80,10 +93,9 @@ class Admission:
 
     # CallOwner
 
-    @property
-    def writable(self) -> bool:
-        """See `Session`."""
-        return True
+    def must_wait(self, call: RunningCall) -> bool:
+        """See `Session`; nothing here is a stream."""
+        raise AssertionError(f"the {call.label} streams nothing")
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """See `Session`."""
@@ -120,15 +132,7 @@ class Admission:
             http_log.info("a request for the hub at %s was not let in: %s", path, reason, extra=self._facts(error))
             self._decide(_FORBIDDEN if error.known else _UNAUTHORIZED)
         else:
-            http_log.error(
-                "the %s of the hub at %s failed: %s",
-                call.label,
-                path,
-                type(error).__name__,
-                exc_info=error,
-                extra=self._facts(error),
-            )
-            self._decide(_FAILED)
+            self._decide(failed(self._hub, call.label, self._request.path, error))
 
     def call_cancelled(self, call: RunningCall) -> None:
         """See `Session`. Whoever cancels everything closes the socket too."""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from .._call import ConnectionInfo
 from .._clients import Registry
 from .._config import HubConfig
@@ -17,6 +19,7 @@ from .._effects import EffectSink, Wake
 from .._hub import Hub
 from .._hub_session import HubSession
 from . import _negotiate
+from ._admission import failed
 from ._messages import Request, Response
 
 __all__ = ["Endpoint", "WebSocketAccepted"]
@@ -39,7 +42,18 @@ class WebSocketAccepted:
 class Endpoint:
     """One hub as seen by HTTP."""
 
-    __slots__ = ("_clock", "_codecs", "_config", "_effects", "_entropy", "_hub", "_reserved", "_sessions", "registry")
+    __slots__ = (
+        "_clock",
+        "_codecs",
+        "_config",
+        "_effects",
+        "_entropy",
+        "_hub",
+        "_reserved",
+        "_sessions",
+        "description",
+        "registry",
+    )
 
     def __init__(
         self,
@@ -58,6 +72,8 @@ class Endpoint:
         self._config = config or hub.config
         self._codecs = hub.codecs
         self._clock = clock
+        self.description: bytes | None = msgspec.json.encode(hub.describe()) if hub.described else None
+        """What `describe` answers, if the hub lets itself be described."""
         self._reserved: dict[str, tuple[str, float]] = {}  # token -> public id, deadline; oldest first
         self._sessions: dict[str, HubSession] = {}  # token -> connection in use
 
@@ -85,6 +101,12 @@ class Endpoint:
         self._effects.append(Wake(self.registry.owner))  # there is a deadline now
         body = _negotiate.encode_response(version, connection_id, token, _TRANSPORTS)
         return Response(200, body, "application/json")
+
+    def describe(self, request: Request) -> Response:
+        """Answer a request for the description."""
+        if request.method != "GET":
+            return Response(405, headers={"allow": "GET"})
+        return Response(200, self.description or b"", "application/json")
 
     def handle(self, request: Request, principal: Any = None, *, now: float) -> Response | WebSocketAccepted:
         """Answer a request for the endpoint itself, in the reference's order of checks (SPEC 4.1).
@@ -126,6 +148,10 @@ class Endpoint:
     def _open_websocket(
         self, request: Request, token: str | None, principal: Any, now: float
     ) -> Response | WebSocketAccepted:
+        try:
+            user, expires = self._user(principal), self._expiry(principal, now)
+        except Exception as error:  # of the hub's `user_id`, or of an `expires_at` that is no number
+            return failed(self._hub, "principal", request.path, error)
         if not token:
             token = connection_id = self._new_id()  # negotiation was skipped (SPEC 4.2.7)
         elif token in self._sessions:
@@ -148,13 +174,17 @@ class Endpoint:
             config=self._config,
             effects=self._effects,
             info=info,
-            user=None if principal is None else self._hub.user_id(principal),
+            user=user,
             principal=principal,
-            expires=self._expiry(principal, now),
+            expires=expires,
             now=now,
         )
         self._sessions[token] = session
         return WebSocketAccepted(session, token)
+
+    def _user(self, principal: Any) -> str | None:
+        user = None if principal is None else self._hub.user_id(principal)
+        return None if user is None else str(user)
 
     def _expiry(self, principal: Any, now: float) -> float | None:
         """When a principal's time is up, by the clock of the machines."""

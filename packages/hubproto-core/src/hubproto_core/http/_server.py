@@ -9,7 +9,7 @@ from typing import Any
 
 import h11
 
-from .._clients import Clients, Registry
+from .._clients import HubContext, Registry
 from .._config import HubConfig
 from .._connection import Role
 from .._effects import Effect, EffectQueue, Wake
@@ -44,7 +44,8 @@ class HttpConfig:
     """Body of a request; more is answered 413."""
 
     request_timeout: float = 15.0
-    """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte."""
+    """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte; and
+    seconds that authenticator and policy may then take to decide about it."""
 
     idle_timeout: float = 120.0
     """Seconds that a connection is kept for another request."""
@@ -92,9 +93,12 @@ class HubServer:
         """`shut_down` was asked for and is done. Wait for `Wake` of this server until it is."""
         return self._draining and not self._connections and not any(r.connections for r in self._registries.values())
 
-    def clients(self, hub: Hub) -> Clients:
-        """Return the clients of one of the hubs. Raises KeyError for a hub that is not served here."""
-        return Clients(self._registries[hub])
+    def context(self, hub: Hub) -> HubContext:
+        """Return one of the hubs as it is seen from outside of any call.
+
+        Raises KeyError for a hub that is not served here.
+        """
+        return HubContext(self._registries[hub])
 
     def let_wait(self, waiter: Waiter) -> None:
         """From now on user code waits by this runner for what clients answer; see `Registry.waiter`."""
@@ -120,13 +124,17 @@ class HubServer:
         if self._connections.pop(connection, connection) is None:
             self.effects.append(Wake(self))
 
-    def find(self, path: str) -> tuple[Endpoint | None, bool]:
-        """Return the endpoint that a path belongs to, and whether it is its negotiation."""
+    def find(self, path: str) -> tuple[Endpoint | None, str]:
+        """Return the endpoint that a path belongs to, and which part of it: "", "negotiate" or "description"."""
         path = path.rstrip("/").lower()
         endpoint = self._endpoints.get(path)
-        if endpoint is None and path.endswith("/negotiate"):
-            return self._endpoints.get(path.removesuffix("/negotiate")), True
-        return endpoint, False
+        if endpoint is not None:
+            return endpoint, ""
+        path, _, part = path.rpartition("/")
+        endpoint = self._endpoints.get(path)
+        if part == "negotiate" or (part == "description" and endpoint is not None and endpoint.description is not None):
+            return endpoint, part
+        return None, part
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
@@ -152,7 +160,7 @@ class _Asked:
 
     request: Request
     endpoint: Endpoint
-    negotiates: bool
+    part: str
 
 
 class HttpServerConnection:
@@ -215,10 +223,7 @@ class HttpServerConnection:
             self._h11.receive_data(data)
             if self._admission is not None:
                 return
-            self._advance(now)
-            if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
-                self._timers.clear()
-                self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
+            self._read_on(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """The socket gives no more bytes, in order or because of an error. Nothing is owed to a half request."""
@@ -272,6 +277,16 @@ class HttpServerConnection:
         if self._accepted is not None and self._endpoint is not None:
             self._endpoint.release(self._accepted.token)
 
+    def _read_on(self, now: float) -> None:
+        self._advance(now)
+        if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
+            self._await_request(now)
+
+    def _await_request(self, now: float) -> None:
+        """A request may take so long to arrive, and so long to be decided about."""
+        self._timers.clear()
+        self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
+
     def _advance(self, now: float) -> None:
         while not self._finished and self._transport is None:
             try:
@@ -308,16 +323,17 @@ class HttpServerConnection:
         request = Request(
             self._request.method.decode("ascii"), self._request.target.decode("latin-1"), headers, bytes(self._body)
         )
-        endpoint, negotiates = self._server.find(request.path)
+        endpoint, part = self._server.find(request.path)
         if endpoint is None:
             self._respond(Response(404), now)
             return
         self._admission = self._server.admission(endpoint, request, self)
-        asked = _Asked(request, endpoint, negotiates)
+        asked = _Asked(request, endpoint, part)
         if self._admission is None:
             self._answer(asked, None, now)
         else:
             self._asked = asked
+            self._await_request(now)
 
     def _go_on(self, now: float) -> None:
         """Answer the request that has been decided about, if it has."""
@@ -329,16 +345,22 @@ class HttpServerConnection:
             self._respond(admission.answer, now)
         else:
             self._answer(asked, admission.principal, now)
-        self._advance(now)
+        self._read_on(now)
 
     def _answer(self, asked: _Asked, principal: Any, now: float) -> None:
-        request, endpoint, negotiates = asked.request, asked.endpoint, asked.negotiates
-        if request.wants_websocket and not negotiates:
+        request, endpoint = asked.request, asked.endpoint
+        if request.wants_websocket and not asked.part:
             wrong = _wrong_upgrade(request)
             if wrong is not None:
                 self._respond(wrong, now)
                 return
-        answer = endpoint.negotiate(request, now=now) if negotiates else endpoint.handle(request, principal, now=now)
+        answer: Response | WebSocketAccepted
+        if asked.part == "negotiate":
+            answer = endpoint.negotiate(request, now=now)
+        elif asked.part == "description":
+            answer = endpoint.describe(request)
+        else:
+            answer = endpoint.handle(request, principal, now=now)
         if isinstance(answer, Response):
             self._respond(answer, now)
             return
