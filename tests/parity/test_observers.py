@@ -1,14 +1,14 @@
-"""Observers on real sockets: contexts in which calls run, headers of messages, and the ends of connections."""
+"""Headers of calls, and how connections and calls end for observers, on real sockets."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import Mapping
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Literal
 
 import pytest
 
-from hubproto_core import Call, ConnectionStatus, Hub, HubConfig, HubError, ObservedCall, ObservedConnection, Observer
+from hubproto_core import Call, ConnectionStatus, Hub, HubConfig, ObservedCall, ObservedConnection, Observer
 from tests.kit.runtimes import Runtime
 
 Encoding = Literal["json", "messagepack"]
@@ -50,66 +50,15 @@ def make_hub(rt: Runtime, tracer: Tracer) -> Hub:
     def plain() -> str:
         return current.get()
 
-    @hub.method("Later")
-    async def later() -> list[str]:
-        seen = [current.get()]
-        await rt.sleep(0)
-        return [*seen, current.get()]
-
-    @hub.method("Awaitable")
-    def awaitable() -> Awaitable[list[str]]:
-        return later()
-
-    @hub.method("Count")
-    async def count(number: int) -> AsyncIterator[str]:
-        for _ in range(number):
-            yield current.get()
-            await rt.sleep(0)
-
-    @hub.method("Upload")
-    async def upload(items: AsyncIterator[int]) -> list[str]:
-        return [current.get() async for _ in items]
-
     @hub.method("Headers")
     def headers(call: Call) -> Mapping[str, str]:
-        return call.headers
-
-    @hub.method("Fail")
-    async def fail() -> None:
-        raise HubError("no")
+        return dict(call.headers)
 
     @hub.method("Forever")
     async def forever() -> None:
         await rt.sleep_forever()
 
     return hub
-
-
-@pytest.mark.parametrize("protocol", ["json", "messagepack"])
-async def test_calls_run_in_the_context_of_their_observer(rt: Runtime, protocol: Encoding) -> None:
-    numbers = iter(range(1, 100))
-    tracer = Tracer()
-    async with rt.serve(make_hub(rt, tracer)) as server:
-        async with rt.connect(
-            server.url, protocol=protocol, call_headers=lambda: {"trace": f"call {next(numbers)}"}
-        ) as client:
-            assert await client.invoke("Plain") == "call 1"
-            assert await client.invoke("Later") == ["call 2"] * 2
-            assert await client.invoke("Awaitable") == ["call 3"] * 2
-            async with client.stream("Count", 3) as items:
-                async with client.stream("Count", 3) as others:
-                    assert [item async for item in others] == ["call 5"] * 3
-                assert [item async for item in items] == ["call 4"] * 3
-            assert await client.invoke("Upload", client.upload([1, 2])) == ["call 6"] * 2
-            await client.send("Plain")
-            assert await client.invoke("Headers") == {"trace": "call 8"}
-            with pytest.raises(HubError, match="no"):
-                await client.invoke("Fail")
-    assert current.get() == "nothing"
-    assert [method for method, _, _ in tracer.ended] == [
-        *("Plain", "Later", "Awaitable", "Count", "Count", "Upload", "Plain", "Headers", "Fail"),
-    ]
-    assert [(error, cancelled) for _, error, cancelled in tracer.ended] == [(None, False)] * 8 + [("no", False)]
 
 
 @pytest.mark.parametrize("protocol", ["json", "messagepack"])

@@ -127,7 +127,7 @@ class ClientSession(Session):
         if not methods:
             target = one_line(event.target)
             client_log.warning(
-                "the server called %r, which has no handler", target, extra=facts(self._log_facts, method=target)
+                "the server called '%s', which has no handler", target, extra=facts(self._log_facts, method=target)
             )
             if event.invocation_id is not None:
                 self._conn.complete(event.invocation_id, error="Client didn't provide a result.")
@@ -142,7 +142,6 @@ class ClientSession(Session):
                     label=method.name,
                     origin=method,
                     inline=method.signature.inline,
-                    headers=event.headers,
                 )
             )
         self._start_next()
@@ -150,7 +149,7 @@ class ClientSession(Session):
     def _receive_bad_call(self, event: InvocationBindingFailure) -> None:
         target = one_line(event.target)
         client_log.warning(
-            "the server called %r with arguments that do not fit: %s",
+            "the server called '%s' with arguments that do not fit: %s",
             target,
             one_line(event.error),
             extra=facts(self._log_facts, method=target, error=event.error),

@@ -680,13 +680,13 @@ class HubConnection:
                     wanted = self._calls.has_items(invocation_id)
                 if wanted:
                     return message
-                self._ignore(message, invocation_id)
+                self._ignore("an item", invocation_id)
             case Completion(invocation_id=invocation_id):
                 if message.headers is not None:
                     self._check_headers(message.headers)
                 if self._completes(invocation_id):
                     return message
-                self._ignore(message, invocation_id)
+                self._ignore("a completion", invocation_id)
             case Ping():
                 self._peer_pinged = True
             case StreamInvocation():
@@ -696,14 +696,14 @@ class HubConnection:
                     self._check_headers(message.headers)
                 if invocation_id in self._calls.incoming:
                     return message
-                self._ignore(message, invocation_id)
+                self._ignore("a cancellation", invocation_id)
             case InvocationBindingFailure():
                 return self._receive_call(message, IdState.CALL)
             case StreamBindingFailure(invocation_id=invocation_id):
                 known = self._calls.incoming_streams if self._role is Role.SERVER else self._calls.outgoing
                 if invocation_id in known:
                     return message
-                self._ignore(message, invocation_id)
+                self._ignore("an item", invocation_id)
             case Close(error=error, allow_reconnect=allow_reconnect):
                 self._closed_by_peer(error, allow_reconnect)
             case Ack(sequence_id=sequence_id):
@@ -750,7 +750,7 @@ class HubConnection:
         return message
 
     def _refuse_call(self, message: Invocation | StreamInvocation | InvocationBindingFailure, reason: str) -> None:
-        self._log("connection %s: a call of %s is refused: %s", message.target, reason)
+        self._log("a call of %s is refused: %s", one_line(message.target), reason)
         if message.invocation_id is not None:
             text = f"Failed to invoke '{message.target}': {reason}"
             self._send(Completion(invocation_id=message.invocation_id, error=text))
@@ -758,8 +758,9 @@ class HubConnection:
     def _log(self, text: str, *arguments: str) -> None:
         log = hub_log if self._role is Role.SERVER else client_log
         if log.isEnabledFor(DEBUG):
-            shown = map(one_line, arguments)
-            log.debug(text, self._log_facts["connection_id"], *shown, extra=facts(self._log_facts))
+            log.debug(
+                f"connection %s: {text}", self._log_facts["connection_id"], *arguments, extra=facts(self._log_facts)
+            )
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         if len(headers) > self._config.max_headers:
@@ -768,12 +769,11 @@ class HubConnection:
         if size > self._config.max_header_size:
             raise RemoteProtocolError(f"The headers of a message are larger than {self._config.max_header_size}B.")
 
-    def _ignore(self, message: HubMessage, invocation_id: str) -> None:
+    def _ignore(self, what: str, invocation_id: str) -> None:
         """Nobody waits for this. An id that is too long cannot be one of those that are known."""
         if len(invocation_id) > self._config.max_id_length:
             self._refuse_id()
-        kind = StreamItem if isinstance(message, StreamBindingFailure) else type(message)
-        self._log("connection %s: %s is ignored, nobody waits for %s", kind.__name__, invocation_id)
+        self._log("%s of %s is ignored: nobody waits for it", what, one_line(invocation_id))
 
     def _refuse_id(self) -> NoReturn:
         raise RemoteProtocolError(f"An id is longer than {self._config.max_id_length} characters.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from functools import partial
-from logging import DEBUG, ERROR, WARNING
 from typing import Any
 
 from msgspec import UNSET
@@ -16,7 +15,7 @@ from ._clients import CallerClients, CallerGroups, HubContext, Registry
 from ._codecs import Codec
 from ._config import HubConfig
 from ._connection import HubConnection, Role
-from ._effects import EffectSink, Wake
+from ._effects import CancelCall, EffectSink, Wake
 from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
 from ._hub import Hub, Method
@@ -53,6 +52,7 @@ class HubSession(Session):
 
     __slots__ = (
         "_check",
+        "_cut_short",
         "_departure",
         "_dismissed",
         "_draining",
@@ -112,6 +112,7 @@ class HubSession(Session):
         self._welcomed = False  # on_connected has succeeded, so on_disconnected will run
         self._dismissed = False  # on_disconnected has begun
         self._draining = False  # shutting down: no new call is begun
+        self._cut_short = False  # shutting down at once: whatever still begins is cancelled
         self._session_timers = TimerTable()
         if expires is not None:
             self._session_timers.arm(Timer.EXPIRY, expires)
@@ -148,8 +149,7 @@ class HubSession(Session):
                 )
                 self.close(allow_reconnect=True)
             else:
-                for call in self._running:
-                    self._cancel_running(call)
+                self.cancel_all()
         super().handle_timeout(now=now)
 
     # commands
@@ -204,6 +204,20 @@ class HubSession(Session):
                 self._look_again()
             self._session_timers.arm(Timer.SHUTDOWN, now + self._config.shutdown_timeout)
             self._close_if_drained()
+
+    def cancel_all(self) -> None:
+        """Cancel everything that runs for this connection, calls without an id and its last hook included."""
+        for call in self._running:
+            self._cancel_running(call)
+
+    def cut_short(self, *, now: float) -> None:
+        """Shut down at once: close, and cancel whatever runs or still begins; who was cancelled before, once more."""
+        self.shut_down(now=now)
+        self._cut_short = True
+        for call in self._running:
+            call.cancelled = True
+            self.effects.append(CancelCall(call))
+        self.close(allow_reconnect=True)
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
@@ -265,8 +279,8 @@ class HubSession(Session):
         return self._departure
 
     def _opened(self) -> None:
-        self._registry.add(self)
         hub_log.debug("connection %s is open, in %s", self.connection_id, self.codec.name, extra=facts(self._log_facts))
+        self._registry.add(self)
         hook = self._hub.connected_hook
         if hook is None:
             self._welcomed = True
@@ -340,7 +354,7 @@ class HubSession(Session):
             self._conn.complete(event.invocation_id, error=text)
 
     def _refuse(self, event: Invocation | StreamInvocation, error: str) -> None:
-        self._log_refusal(event.target, error)
+        self._log_refusal(self._hub.lookup(event.target).name, error)
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error=error)
         for stream_id in event.stream_ids or ():
@@ -349,15 +363,24 @@ class HubSession(Session):
 
     def _log_refusal(self, target: str, reason: str, error: Exception | None = None) -> None:
         """One call is not begun, for a reason that its client is or will be told."""
-        if hub_log.isEnabledFor(DEBUG):
-            target = one_line(target)
-            hub_log.debug(
-                "connection %s: a call of %s is refused: %s",
-                self.connection_id,
-                target,
-                one_line(reason),
-                extra=facts(self._log_facts, method=target, error=error),
-            )
+        target = one_line(target)
+        hub_log.debug(
+            "connection %s: a call of %s is refused: %s",
+            self.connection_id,
+            target,
+            one_line(reason),
+            extra=facts(self._log_facts, method=target, error=error),
+        )
+
+    def _log_taken_over(self, target: str, stream_id: str) -> None:
+        """A client has used an id again while it is in use; as in the reference the later call gets what follows."""
+        hub_log.debug(
+            "connection %s: a call of %s takes over the upload %s from an earlier one",
+            self.connection_id,
+            target,
+            one_line(stream_id),
+            extra=facts(self._log_facts, method=target),
+        )
 
     def _is_streaming(self, invocation_id: str) -> bool:
         return any(call.streams and call.invocation_id == invocation_id for call in self._running)
@@ -371,6 +394,9 @@ class HubSession(Session):
         if event.stream_ids:
             pairs = zip(event.stream_ids, method.signature.streams, strict=True)
             incoming = tuple(IncomingStream(self, stream_id, shape) for stream_id, shape in pairs)
+            for stream in incoming:
+                if stream.stream_id in self._streams:
+                    self._log_taken_over(method.name, stream.stream_id)
             self._streams.update((stream.stream_id, stream) for stream in incoming)
         return self._run(method, event.arguments, event.invocation_id, incoming, event.headers)
 
@@ -396,15 +422,15 @@ class HubSession(Session):
             headers=headers,
         )
         if self._observed is not None:
-            self._observe(call, self._observed)
+            self._observe(call, self._observed, headers)
         self._start(call)
         return call
 
-    def _observe(self, call: RunningCall, connection: ObservedConnection) -> None:
+    def _observe(self, call: RunningCall, connection: ObservedConnection, headers: Mapping[str, str] | None) -> None:
         assert self._hub.observation is not None
         is_hook = call.origin is self._hub.connected_hook or call.origin is self._hub.disconnected_hook
         call.observed = ObservedCall(
-            connection, call.label, call.headers, call.invocation_id, is_stream=call.streams, is_hook=is_hook
+            connection, call.label, headers or {}, call.invocation_id, is_stream=call.streams, is_hook=is_hook
         )
         call.context = self._hub.observation.call_started(call.observed)
 
@@ -464,7 +490,9 @@ class HubSession(Session):
         hook = self._hub.disconnected_hook
         if self._welcomed and not self._dismissed and hook is not None:
             self._dismissed = True
-            self._run(hook, (self.error,) if hook.signature.arguments.length else ())
+            call = self._run(hook, (self.error,) if hook.signature.arguments.length else ())
+            if self._cut_short:
+                self._cancel_running(call)
         if not self._running and not self.finished:
             self._registry.remove(self)
             self.finished = True
@@ -494,13 +522,6 @@ class HubSession(Session):
         if call.observed is not None:
             self._tell_end(call)
 
-    def _cancel_call(self, call: RunningCall) -> None:
-        if not isinstance(call.origin, _Check):
-            super()._cancel_call(call)
-            self._tell_end(call, cancelled=True)
-        elif not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
-            self._decide(call.origin, allowed=False)
-
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
         self._log_failure(call, error)
         self._tell_end(call, error)
@@ -514,19 +535,28 @@ class HubSession(Session):
             return
         super()._fail_call(call, error)
 
+    def _cancel_call(self, call: RunningCall) -> None:
+        if isinstance(call.origin, _Check):
+            if not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
+                self._decide(call.origin, allowed=False)
+            return
+        super()._cancel_call(call)
+        self._tell_end(call, cancelled=True)
+
     def _log_failure(self, call: RunningCall, error: Exception) -> None:
-        """A mistake in the hub has a traceback; a peer that is gone needs none, and a text for the client no alarm."""
-        blame = isinstance(error, HubError | TransportError)
-        hub_log.log(
-            DEBUG if isinstance(error, HubError) else WARNING if blame else ERROR,
+        """A mistake in the hub has a traceback; a text for the client, or a client that is gone, needs none."""
+        record = (
             "hub method %r failed for connection %s: %s: %s",
             call.label,
             self.connection_id,
             type(error).__name__,
             one_line(error),
-            exc_info=None if blame else error,
-            extra=facts(self._log_facts, method=call.label, error=error),
         )
+        extra = facts(self._log_facts, method=call.label, error=error)
+        if isinstance(error, HubError | TransportError):
+            hub_log.debug(*record, extra=extra)
+        else:
+            hub_log.error(*record, exc_info=error, extra=extra)
 
     def _failure_text(self, call: RunningCall, error: Exception) -> str:
         base = f"An unexpected error occurred invoking '{call.label}' on the server."

@@ -1,8 +1,9 @@
-"""What goes into the log: the loggers below that of the package, and the facts that each record carries.
+"""What goes into the log: three loggers below that of the package, and the facts that each record carries.
 
-`logging.getLogger("hubproto_core")` hears everything: `hubproto_core.hub` is what happens on connections to hubs,
-`hubproto_core.http` what happens to requests, `hubproto_core.client` what clients do. Every record has the attributes
-of `FACTS`, None where they do not apply, so that a formatter may name any of them. docs/hubs.md lists the records.
+`logging.getLogger("hubproto_core")` hears everything; `hubproto_core.hub` is what happens on hubs' connections,
+`hubproto_core.http` what becomes of requests, `hubproto_core.client` what clients do. Every record of them has the
+attributes of `FACTS`, None where they do not apply, so that a formatter may name any of them. docs/hubs.md lists the
+records.
 """
 
 from __future__ import annotations

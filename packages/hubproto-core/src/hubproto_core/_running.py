@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import Context
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ._binding import Shape
@@ -15,6 +16,8 @@ from ._errors import EndOfStream, WouldBlock
 from ._observer import ObservedCall
 
 __all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "Pending", "RunningCall", "StreamOwner", "Upload", "Waiter"]
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class OutgoingOwner(Protocol):
@@ -162,7 +165,7 @@ class RunningCall:
             incoming  # streams among its arguments, to be handed over as asynchronous iterators
         )
         self.coalesces: bool = coalesces  # of its items, a peer that is behind gets the latest only
-        self.headers: Mapping[str, str] = headers or {}  # of the message that called
+        self.headers: Mapping[str, str] = headers or _NO_HEADERS  # of the message that called
         self.holds_slot: bool = False
         self.iterating: bool = False  # its stream has begun
         self.rests: bool = False  # it lets others have their turn before its next item

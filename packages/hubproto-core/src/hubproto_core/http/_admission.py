@@ -46,9 +46,13 @@ def failed(hub: Hub, what: str, path: str, error: Exception) -> Response:
     """
     kind = type(error).__name__
     unsaid = HubProtoError(f"{kind} {_UNSAID}").with_traceback(error.__traceback__)
-    extra = facts(connection_facts(hub.name, None, None), error=error)
-    http_log.error("the %s of the hub at %s failed: %s", what, one_line(path), kind, exc_info=unsaid, extra=extra)
+    text = "the %s of the hub at %s failed: %s"
+    http_log.error(text, what, path, kind, exc_info=unsaid, extra=_facts(hub, error))
     return _FAILED
+
+
+def _facts(hub: Hub, error: Exception | None = None) -> dict[str, object]:
+    return facts(connection_facts(hub.name, None, None), error=error)
 
 
 class Admission:
@@ -87,8 +91,9 @@ class Admission:
         if call is not None:
             self._effects.append(CancelCall(call))
             if timed_out:
-                path = one_line(self._request.path)
-                http_log.error("the %s of the hub at %s takes too long", call.label, path, extra=self._facts(None))
+                http_log.error(
+                    "the %s of the hub at %s takes too long", call.label, self._path, extra=_facts(self._hub)
+                )
             self._decide(_TOO_SLOW)
 
     # CallOwner
@@ -126,13 +131,13 @@ class Admission:
         """See `Session`."""
         if not self._ends(call):
             return
-        path = one_line(self._request.path)
         if isinstance(error, AccessDenied):
             reason = one_line(error) or "no reason given"
-            http_log.info("a request for the hub at %s was not let in: %s", path, reason, extra=self._facts(error))
+            text = "a request for the hub at %s was not let in: %s"
+            http_log.info(text, self._path, reason, extra=_facts(self._hub, error))
             self._decide(_FORBIDDEN if error.known else _UNAUTHORIZED)
         else:
-            self._decide(failed(self._hub, call.label, self._request.path, error))
+            self._decide(failed(self._hub, call.label, self._path, error))
 
     def call_cancelled(self, call: RunningCall) -> None:
         """See `Session`. Whoever cancels everything closes the socket too."""
@@ -140,6 +145,10 @@ class Admission:
             self._decide(_TOO_SLOW)
 
     # within
+
+    @property
+    def _path(self) -> str:
+        return one_line(self._request.path)
 
     def _run(self, function: Callable[[Any], Any], argument: Any, label: str) -> None:
         self._call = RunningCall(
@@ -159,9 +168,6 @@ class Admission:
             self._decide(None)
         else:
             self._run(self._hub.policy, Authorization(self.principal), "policy")
-
-    def _facts(self, error: Exception | None) -> dict[str, object]:
-        return facts(connection_facts(self._hub.name, None, None), error=error)
 
     def _refusal(self) -> Response:
         return _UNAUTHORIZED if self.principal is None else _FORBIDDEN
