@@ -105,7 +105,7 @@ async def test_every_connection_that_is_told_ends_once(rt: Runtime) -> None:
         await left.__aexit__(None, None, None)
     assert tracer.opened == ["web_sockets"] * 3
     assert tracer.closed == [("web_sockets", "normal_closure")] * 2 + [("web_sockets", "app_shutdown")]
-    assert all(0 < duration < 10 for duration in tracer.durations)
+    assert all(0 <= duration < 10 for duration in tracer.durations)  # the clock of uvloop counts milliseconds
 
 
 async def test_a_server_that_is_dropped_ends_its_connections_and_calls(rt: Runtime) -> None:
