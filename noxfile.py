@@ -100,6 +100,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.hostile")
     if sys.platform == "linux":
         session.run("python", "-m", "benchmarks.broadcast")
+        session.run("python", "-m", "benchmarks.slow_consumers")
 
 
 @nox.session

@@ -1036,7 +1036,9 @@ def test_what_is_cut_short_is_closed_at_once_and_cancelled_once_more() -> None:
 
 
 @pytest.mark.parametrize("outcome", [True, False, ValueError("broken")], ids=["allowed", "refused", "broken"])
-def test_what_a_policy_decides_when_all_has_been_cut_short_interests_nobody(outcome: bool | Exception) -> None:
+def test_what_a_policy_decides_when_all_has_been_cut_short_interests_nobody(
+    outcome: bool | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     hub = Hub()
 
     async def policy(authorization: Authorization) -> bool:
@@ -1054,6 +1056,7 @@ def test_what_a_policy_decides_when_all_has_been_cut_short_interests_nobody(outc
     assert client.hear() == [GOODBYE]
     assert client.session.finished
     assert client.shell.labels() == []
+    assert len(caplog.records) == isinstance(outcome, Exception)  # which is a mistake all the same
 
 
 def test_calls_of_a_client_that_has_left_can_be_cancelled() -> None:

@@ -183,8 +183,6 @@ class HubServer:
         """
         if not self._draining:
             self._draining = True
-            for session in self._sessions():
-                session.shut_down(now=now)
             for connection in list(self._connections):
                 connection.shut_down(now=now)
             self._deadline = now + max(endpoint.config.shutdown_timeout for endpoint in self._endpoints.values())
