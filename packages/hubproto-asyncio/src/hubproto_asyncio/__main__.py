@@ -13,7 +13,7 @@ from hubproto_core.cli import Command, InvokeCommand, ServeCommand, StreamComman
 
 from . import connect, serve
 
-logger = logging.getLogger("hubproto_asyncio")
+logger: logging.Logger = logging.getLogger("hubproto_asyncio")
 
 
 async def run(command: Command) -> int:

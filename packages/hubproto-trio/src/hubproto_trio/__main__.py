@@ -14,7 +14,7 @@ from hubproto_core.cli import Command, InvokeCommand, ServeCommand, StreamComman
 
 from . import Server, connect, serve
 
-logger = logging.getLogger("hubproto_trio")
+logger: logging.Logger = logging.getLogger("hubproto_trio")
 
 
 async def run(command: Command) -> int:
