@@ -180,6 +180,11 @@ def add_calls(hub: Hub) -> None:
     def stats() -> dict[str, int]:
         return counts.as_dict()
 
+    @hub.method("Optional")
+    async def optional(text: str | None) -> str:
+        """A plain method that can be cancelled, as of .NET 11; the reference of .NET 10 cannot bind it."""
+        return f"{text or ''} cancellable"
+
     @hub.method("renamed.method")
     def renamed() -> str:
         return "renamed"
