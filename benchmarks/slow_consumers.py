@@ -62,7 +62,7 @@ def make_hub(sleep: Callable[[float], Awaitable[None]]) -> Hub:
         for number in range(count):
             call.clients.all.send("Heard", text)
             if number % BURST == BURST - 1:
-                await sleep(0)
+                await sleep(0)  # the pumps have their turn, as they would between two messages
 
     @hub.method("Connected")
     def how_many() -> int:
@@ -244,7 +244,7 @@ def measure(runtime: str, *, clients: int, silent: int, messages: int = 1000, si
             for sent in range(0, messages, ROUND):
                 crowd.ask("Broadcast", min(ROUND, messages - sent), size)
                 goal = min(sent + ROUND, messages)
-                crowd.read_until(lambda goal=goal: all(reader.heard >= goal for reader in crowd.readers))  # type: ignore[misc]
+                crowd.read_until(lambda goal=goal: all(reader.heard >= goal for reader in crowd.readers))  # type: ignore[misc]  # a default binds the goal
             seconds = time.monotonic() - begun
             crowd.read_until(lambda: crowd.ask("Connected") == readers)
             heard = [reader.heard for reader in crowd.readers]

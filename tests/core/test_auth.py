@@ -23,16 +23,16 @@ class OwnPrincipal:
     roles = ("admin",)
 
 
-def invocation(target: str, *arguments: Any, id: str | None = "1", **more: Any) -> dict[str, Any]:  # noqa: A002
+def invocation(target: str, *arguments: Any, id: str | None = "1", **more: Any) -> dict[str, Any]:  # noqa: A002 - as the protocol calls it
     call = {"type": 1, "invocationId": id, "target": target, "arguments": list(arguments), **more}
     return {name: value for name, value in call.items() if value is not None}
 
 
-def completion(result: Any, id: str = "1") -> dict[str, Any]:  # noqa: A002
+def completion(result: Any, id: str = "1") -> dict[str, Any]:  # noqa: A002 - as the protocol calls it
     return {"type": 3, "invocationId": id, "result": result}
 
 
-def refused(method: str, id: str = "1") -> dict[str, Any]:  # noqa: A002
+def refused(method: str, id: str = "1") -> dict[str, Any]:  # noqa: A002 - as the protocol calls it
     return {"type": 3, "invocationId": id, "error": f"Failed to invoke '{method}' because user is unauthorized"}
 
 

@@ -62,7 +62,7 @@ def test_the_headers_of_the_message_are_there() -> None:
     assert keeper.kept(headers={"traceparent": "00-1-2-01"}).headers == {"traceparent": "00-1-2-01"}
     assert keeper.kept().headers == {}
     with pytest.raises(TypeError):
-        keeper.kept().headers["a"] = "b"  # type: ignore[index]
+        keeper.kept().headers["a"] = "b"  # type: ignore[index]  # that is what is tested
 
 
 def test_the_hub_is_seen_from_inside_a_call() -> None:

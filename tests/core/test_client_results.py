@@ -78,11 +78,11 @@ class Room:
         self.shell.step(self.shell.find(label))
 
 
-def invocation(target: str, *arguments: Any, id: str = "1") -> dict[str, Any]:  # noqa: A002
+def invocation(target: str, *arguments: Any, id: str = "1") -> dict[str, Any]:  # noqa: A002 - as the protocol calls it
     return {"type": 1, "invocationId": id, "target": target, "arguments": list(arguments)}
 
 
-def completion(id: str = "1", **more: Any) -> dict[str, Any]:  # noqa: A002
+def completion(id: str = "1", **more: Any) -> dict[str, Any]:  # noqa: A002 - as the protocol calls it
     return {"type": 3, "invocationId": id, **more}
 
 

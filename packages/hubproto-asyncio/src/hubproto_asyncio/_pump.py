@@ -6,6 +6,7 @@ import asyncio
 import math
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from hubproto_core import TransportError
@@ -127,4 +128,5 @@ def _hold_little_in_the_kernel(transport: asyncio.Transport) -> None:
     """Let the kernel take no more than is soon on its way: otherwise megabytes vanish there for a peer that is slow."""
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None:
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, _NOT_SENT)
+        with suppress(OSError):  # some systems refuse it for a peer that has gone already, which is noticed anyway
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, _NOT_SENT)

@@ -541,9 +541,8 @@ class HubSession(Session):
                 self._decide(call.origin, allowed=False)
             return
         if self._draining and call.invocation_id is not None and self._conn.is_open:
-            stopped = TransportError(
-                "A task was canceled.", kind="TaskCanceledException"
-            )  # nobody must take it for done
+            # Its client still waits, and must not take a result that is none, or half a stream, for the whole.
+            stopped = TransportError("A task was canceled.", kind="TaskCanceledException")
             self._conn.complete(call.invocation_id, error=self._failure_text(call, stopped))
         else:
             super()._cancel_call(call)

@@ -30,7 +30,7 @@ def wire_name(name: str) -> Callable[[F], F]:
     """Decorate a method of a `Protocol` that is called `name` on the wire, whatever is done to the others' names."""
 
     def decorate(function: F) -> F:
-        function.__wire_name__ = name  # type: ignore[attr-defined]
+        function.__wire_name__ = name  # type: ignore[attr-defined]  # a function takes any
         return function
 
     return decorate
