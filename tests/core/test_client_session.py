@@ -875,3 +875,24 @@ def test_what_the_server_writes_is_short_in_the_log(caplog: pytest.LogCaptureFix
     assert len(record.getMessage()) < 400
     assert record.getMessage().isprintable()
     assert (vars(record)["hub_method"], vars(record)["hub"]) == (r"x\n" * 100 + "...", None)
+
+
+def test_headers_that_cannot_be_had_or_sent_leave_everything_as_it_was() -> None:
+    bad: list[Any] = [{"n": 1}, {1: "n"}, {"n": ""}, {"": "n"}]
+    found: list[Any] = [ValueError("none"), *bad]
+
+    def headers() -> Any:
+        headers = found.pop(0)
+        if isinstance(headers, Exception):
+            raise headers
+        return headers
+
+    peer = ServerPeer(call_headers=headers)
+    with pytest.raises(ValueError, match="none"):
+        peer.session.invoke("Invoke", [Upload([1])])
+    for _ in bad:
+        with pytest.raises(LocalProtocolError, match="names and values of headers are texts that are not empty"):
+            peer.session.invoke("Invoke")
+    found.append({"n": "1"})
+    peer.session.invoke("Invoke")
+    assert peer.hear() == [{"type": 1, "headers": {"n": "1"}, "invocationId": "1", "target": "Invoke", "arguments": []}]

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from opentelemetry import baggage, trace
+from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import attach, detach
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
@@ -134,7 +134,7 @@ def test_without_a_parent_it_is_a_root_whatever_is_current_elsewhere(headers: di
     ("how", "kind"),
     [
         ("value", "ValueError"),
-        ("hub", "hubproto_core._errors.HubError"),
+        ("hub", "hubproto_core.HubError"),
         ("own", f"{KeyMissingError.__module__}.KeyMissingError"),
     ],
 )
@@ -231,3 +231,17 @@ def test_without_an_sdk_nothing_happens() -> None:
 def test_nothing_but_its_own_module_needs_opentelemetry() -> None:
     code = "import sys; sys.modules['opentelemetry'] = None; import hubproto_core, hubproto_core.testing"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_span_that_cannot_be_started_hurts_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("no span today")
+
+    telemetry = Telemetry()
+    peer = HubPeer(make_hub(telemetry))
+    monkeypatch.setattr(propagate, "extract", broken)
+    assert peer.ask(call("Baggage")) == [{"type": 3, "invocationId": "1", "result": None}]
+    assert [message.partition(" ")[0] for message in caplog.messages] == ["call_started"]
+    assert telemetry.spans() == []

@@ -114,7 +114,7 @@ async def test_streams_that_never_end_are_cancelled_in_the_end_and_have_one_comp
             server.server.close()
             assert await peer.read_until_closed() == [
                 {"type": 2, "invocationId": "1", "item": 0},
-                {"type": 3, "invocationId": "1"},
+                {"type": 3, "invocationId": "1", "error": "An error occurred on the server while streaming results."},
                 GOODBYE,
             ]
         await rt.eventually(lambda: hub.left == [None])
@@ -124,7 +124,7 @@ async def test_streams_that_never_end_are_cancelled_in_the_end_and_have_one_comp
 @pytest.mark.parametrize(
     ("target", "answer"),
     [
-        ("Slow", {}),
+        ("Slow", {"error": "An unexpected error occurred invoking 'Slow' on the server."}),
         ("Stubborn", {"result": "carried on"}),
         ("Angry", {"error": "An unexpected error occurred invoking 'Angry' on the server. HubException: not now"}),
     ],

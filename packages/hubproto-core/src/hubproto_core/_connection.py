@@ -7,7 +7,7 @@ often is harmless.*
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from logging import DEBUG
 from typing import Any, NoReturn, assert_never
@@ -310,8 +310,13 @@ class HubConnection:
         stream_ids: Sequence[str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Call a method of the peer without waiting for an answer. `headers` travel in the message."""
+        """Call a method of the peer without waiting for an answer.
+
+        `headers` travel in the message. Names and values are texts that are not empty (SPEC 2.1); otherwise
+        `LocalProtocolError` is raised.
+        """
         self._require_open()
+        headers = _sendable(headers)
         self._send_call(
             Invocation(headers=headers, target=target, arguments=arguments, stream_ids=stream_ids), stream_ids
         )
@@ -326,6 +331,7 @@ class HubConnection:
     ) -> str:
         """Call a method of the peer; its `Completion` will carry the id returned here."""
         self._require_open()
+        headers = _sendable(headers)
         invocation_id = self._new_id()
         self._send_call(
             Invocation(
@@ -350,6 +356,7 @@ class HubConnection:
     ) -> str:
         """Call a streaming method of the server; `StreamItem`s and a `Completion` will carry the id returned here."""
         self._require_open()
+        headers = _sendable(headers)
         if self._role is Role.SERVER:
             raise LocalProtocolError("only a client can ask for a stream (SPEC 2.1)")
         invocation_id = self._new_id()
@@ -787,6 +794,17 @@ class HubConnection:
         else:
             text = f"The server closed the connection with the following error: {error}"
             self._finish(Cause.CLOSE_RECEIVED, HubError(text), allow_reconnect=allow_reconnect)
+
+
+def _sendable(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Return headers that every peer can read, or None if there are none. A value may be a secret: it is not shown."""
+    if not headers:
+        return None
+    pairs: Iterable[tuple[object, object]] = headers.items()  # nothing else looks at their types
+    for name, value in pairs:
+        if not (isinstance(name, str) and name and isinstance(value, str) and value):
+            raise LocalProtocolError(f"names and values of headers are texts that are not empty: {name!r} is not so")
+    return headers
 
 
 def _utf8_size(text: str) -> int:

@@ -540,7 +540,13 @@ class HubSession(Session):
             if not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
                 self._decide(call.origin, allowed=False)
             return
-        super()._cancel_call(call)
+        if self._draining and call.invocation_id is not None and self._conn.is_open:
+            stopped = TransportError(
+                "A task was canceled.", kind="TaskCanceledException"
+            )  # nobody must take it for done
+            self._conn.complete(call.invocation_id, error=self._failure_text(call, stopped))
+        else:
+            super()._cancel_call(call)
         self._tell_end(call, cancelled=True)
 
     def _log_failure(self, call: RunningCall, error: Exception) -> None:
@@ -600,6 +606,7 @@ class HubSession(Session):
                 self._observed, status=self._status(), error=event.error, now=self._now
             )
         self._pending = None
+        self._session_timers.disarm(Timer.EXPIRY)
         if self._departure is not None:
             self.effects.append(Wake(self._departure))
         self._dismiss()

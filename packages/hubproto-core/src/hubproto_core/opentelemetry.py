@@ -86,13 +86,19 @@ class OpenTelemetryObserver(Observer):
 
     def call_ended(self, call: ObservedCall, *, error: Exception | None, cancelled: bool) -> None:
         """See `Observer`."""
-        span = self._spans.pop(call)
+        span = self._spans.pop(call, None)
+        if span is None:  # it could not be started
+            return
         if error is not None:
-            kind = type(error)
-            name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-            span.set_attribute("error.type", name)
+            span.set_attribute("error.type", _full_name(type(error)))
             span.set_status(trace.StatusCode.ERROR)
         span.end()
+
+
+def _full_name(kind: type[Exception]) -> str:
+    """Return the name of a class with that of its module, as far as that is public."""
+    module = kind.__module__.partition("._")[0]
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 def trace_headers() -> Mapping[str, str]:
