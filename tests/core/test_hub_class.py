@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -52,6 +53,7 @@ class Chat(Hub):
         return f"{self.greeting}, {name}"
 
 
+@dataclass
 class Point:
     pass
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeVar
 
 import pytest
 from msgspec import Meta
 
-from hubproto_core import Call
+from hubproto_core import Call, Char, Hub, JsonCodec, Single
 from hubproto_core._signature import Signature, where
 
 if TYPE_CHECKING:
@@ -266,6 +267,16 @@ def attribute_nowhere(x: "functools.nowhere") -> None: ...  # type: ignore[name-
 def no_annotation(x: "what it is") -> None: ...  # type: ignore[valid-type]  # noqa: F722
 
 
+@dataclass
+class Unresolved:
+    value: Decimal
+
+
+def member_nowhere(x: list[Unresolved]) -> None: ...
+def perhaps_a_stream() -> AsyncIterator[int] | None: ...
+async def perhaps_a_stream_later() -> Annotated[int | AsyncIterator[int], "either"]: ...  # type: ignore[empty-body]
+
+
 WRONG: list[tuple[Any, str]] = [
     (keyword_only, "nothing can fill the parameter 'y: int' of tests.core.test_signature.keyword_only"),
     (call_by_keyword, "nothing can fill the parameter 'call: .*' of .*: arguments are positional"),
@@ -282,6 +293,9 @@ WRONG: list[tuple[Any, str]] = [
     (result_nowhere, "cannot be resolved: name 'Nowhere' is not defined"),
     (attribute_nowhere, "cannot be resolved: module 'functools' has no attribute 'nowhere'"),
     (no_annotation, "cannot be resolved: Forward reference must be an expression"),
+    (member_nowhere, "nothing that arrives can be converted to 'x: .*': name 'Decimal' is not defined"),
+    (perhaps_a_stream, "tests.core.test_signature.perhaps_a_stream returns a stream or something else.*: annotate it"),
+    (perhaps_a_stream_later, "returns a stream or something else"),
     (Greeter.greet, "tests.core.test_signature.Greeter.greet is bound to no instance, so nothing can fill its 'self'"),
     (staticmethod(plain), "tests.core.test_signature.plain is a staticmethod still: put @staticmethod above"),
     (
@@ -297,6 +311,41 @@ WRONG: list[tuple[Any, str]] = [
 def test_what_no_call_could_reach_is_refused_with_its_name_and_what_to_do(function: Any, text: str) -> None:
     with pytest.raises(TypeError, match=f"^'Name': .*{text}"):
         Signature.of(function, "Name")
+
+
+@dataclass
+class Tree:
+    children: list[Tree]
+    label: Later | None = None
+
+
+@dataclass
+class Known:
+    char: Char
+    single: Single
+    anything: object
+    key: Hashable
+    more: tuple[Known, ...]
+
+
+def of_later(x: Later) -> None: ...
+def members_of_later(x: dict[str, Tree]) -> None: ...
+def items_of_later(items: AsyncIterator[Later]) -> None: ...
+def rest_of_later(*values: Later) -> None: ...
+def known(x: Known, y: object, z: Any) -> None: ...
+
+
+@pytest.mark.parametrize("function", [of_later, members_of_later, items_of_later, rest_of_later])
+def test_classes_that_nobody_knows_need_a_hook(function: Callable[..., Any]) -> None:
+    text = r"^'Name': nothing that arrives can be converted to '.*': make tests.core.test_signature.Later a dataclass"
+    with pytest.raises(TypeError, match=text):
+        Hub().method("Name")(function)
+    hub = Hub(codecs=[JsonCodec(dec_hook=lambda kind, value: kind())])
+    assert hub.method("Name")(function) is function
+
+
+def test_what_every_codec_knows_needs_none() -> None:
+    assert Signature.of(known, "Name", foreign=False).arguments.type == tuple[Known, object, Any]
 
 
 @pytest.mark.parametrize("function", [any_of, list_of_any, stream_of_any, in_quotes])

@@ -73,6 +73,7 @@ class Hub:
         """Gives the user id of a principal."""
         self.codecs: tuple[Codec, ...] = default_codecs() if codecs is None else tuple(codecs)
         self.described: bool = described
+        self._foreign = codecs is not None  # they may have hooks for classes that nobody else knows
         self._filters: list[HubFilter] = []
         self._declared: dict[str, Method] = {}
         self._methods: dict[str, Method] = {}  # the same, with the filters around them
@@ -118,7 +119,7 @@ class Hub:
         policy = policy_of(requires)
 
         def decorate(function: F) -> F:
-            method = Method(*_inspected(name, function), cancellable, coalesce, policy)
+            method = Method(*_inspected(name, function, self._foreign), cancellable, coalesce, policy)
             if coalesce and not method.signature.is_stream:
                 raise TypeError(f"{method.name!r}: only the items of a stream can be coalesced")
             self._add(method)
@@ -222,11 +223,13 @@ class Hub:
                 self._hooks[place] = Method(f"on_{place}", *hook, cancellable=False)
 
 
-def _inspected(name: str | None, function: Callable[..., Any]) -> tuple[str, Callable[..., Any], Signature]:
+def _inspected(
+    name: str | None, function: Callable[..., Any], foreign: bool
+) -> tuple[str, Callable[..., Any], Signature]:
     if name is None:
         name = getattr(function, "__name__", "<nameless>")
         if not name.isidentifier():
             raise TypeError(f"{function!r} has no name that a client could call: write hub.method('Name')")
     if not name:
         raise TypeError(f"a client cannot call {where(function)} by an empty name")
-    return name, function, Signature.of(function, name)
+    return name, function, Signature.of(function, name, foreign=foreign)

@@ -18,8 +18,11 @@ from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import msgspec
+
 from ._binding import Shape
 from ._call import Call
+from ._values import Char, Single
 
 __all__ = ["Parameter", "Signature", "unwrapped", "where"]
 
@@ -27,6 +30,8 @@ _STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _KEYWORDS = inspect.Parameter.VAR_KEYWORD
 _EMPTY = inspect.Parameter.empty
+_UNIONS = (Union, UnionType)
+_UNTYPED = (str, int, float, bool, NoneType, list, dict, bytes)  # what is read where no type is declared
 
 
 class Parameter:
@@ -56,10 +61,11 @@ class Signature:
         object.__setattr__(self, "plain", not {Parameter.CALL, Parameter.STREAM} & set(self.slots))
 
     @classmethod
-    def of(cls, function: Callable[..., Any], name: str, *, converts: bool = True) -> Signature:
+    def of(cls, function: Callable[..., Any], name: str, *, converts: bool = True, foreign: bool = True) -> Signature:
         """Inspect a function. Raises TypeError for one that no call could reach; its text says which, and what to do.
 
-        `converts=False`: its arguments do not come over the wire, so their types do not matter.
+        `converts=False`: its arguments do not come over the wire, so their types do not matter. `foreign=False`: no
+        hook of a codec makes instances of classes that msgspec does not know.
         """
         signature = _inspected(function, name)
         types: list[Any] = []
@@ -89,15 +95,20 @@ class Signature:
             slots.append(kind)
             names.append(parameter.name)
             if kind == Parameter.STREAM:
-                streams.append(_shape(_item_type(_bare(annotation)), name, parameter))
+                streams.append(_shape(_item_type(_bare(annotation)), name, parameter, foreign))
             elif kind != Parameter.CALL:
-                _shape(annotation, name, parameter)
+                _shape(annotation, name, parameter, foreign)
                 if kind == Parameter.ARGUMENT:
                     types.append(annotation)
                     defaults += [] if parameter.default is _EMPTY else [parameter.default]
         code = _code_of(function)
         returns = Any if signature.return_annotation is _EMPTY else _awaited(signature.return_annotation)
         is_stream = inspect.isasyncgenfunction(code) or _is_stream(returns)
+        if get_origin(_bare(returns)) in _UNIONS and any(_is_stream(one) for one in get_args(_bare(returns))):
+            raise TypeError(
+                f"{name!r}: {where(function)} returns a stream or something else, but clients must know which before "
+                "they call: annotate it to return AsyncIterator[...] alone, and raise HubError for what goes wrong"
+            )
         return cls(
             arguments=(
                 Shape.of_arguments(tuple(types), len(types) - len(defaults))
@@ -188,7 +199,7 @@ def _bare(annotation: Any) -> Any:
 
 def _slot(annotation: Any) -> str:
     annotation = _bare(annotation)
-    if get_origin(annotation) in (Union, UnionType):
+    if get_origin(annotation) in _UNIONS:
         others = [one for one in get_args(annotation) if one is not NoneType]
         annotation = others[0] if len(others) == 1 and _is_call(others[0]) else annotation
     if _is_call(annotation):
@@ -214,7 +225,7 @@ def _awaited(returns: Any) -> Any:
     return get_args(returns)[-1] if get_origin(returns) in (Awaitable, Coroutine) else returns
 
 
-def _shape(annotation: Any, name: str, parameter: inspect.Parameter) -> Shape:
+def _shape(annotation: Any, name: str, parameter: inspect.Parameter, foreign: bool) -> Shape:
     """Raises TypeError for what cannot be made of a payload."""
     parts = list(_parts(annotation))
     if any(_slot(part) != Parameter.ARGUMENT for part in parts):
@@ -228,12 +239,33 @@ def _shape(annotation: Any, name: str, parameter: inspect.Parameter) -> Shape:
             f"'{parameter}' is: annotate it with a type"
         )
     try:
-        return Shape(annotation)
-    except TypeError as error:
+        shape = Shape(annotation)
+        unknown = [] if foreign else list(_unknown(msgspec.inspect.type_info(annotation), []))
+    except (TypeError, NameError, AttributeError) as error:  # the last two: of an annotation inside of a class
         raise TypeError(f"{name!r}: nothing that arrives can be converted to '{parameter}': {error}") from error
+    if unknown:
+        raise TypeError(
+            f"{name!r}: nothing that arrives can be converted to '{parameter}': make {where(unknown[0])} a dataclass "
+            "or another class with declared members, or give the hub codecs with a dec_hook"
+        )
+    return shape
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
     yield annotation
     for part in get_args(annotation):
         yield from _parts(part)
+
+
+def _unknown(node: Any, seen: list[Any]) -> Iterator[type]:
+    """The classes in a type of which only a hook could make instances."""
+    if isinstance(node, tuple):
+        for one in node:
+            yield from _unknown(one, seen)
+    elif isinstance(node, msgspec.inspect.CustomType):
+        if node.cls not in (Char, Single) and not any(issubclass(kind, node.cls) for kind in _UNTYPED):
+            yield node.cls
+    elif isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field) and all(node is not other for other in seen):
+        seen.append(node)  # a class may have members of its own type
+        for name in node.__struct_fields__:
+            yield from _unknown(getattr(node, name), seen)
