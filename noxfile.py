@@ -93,10 +93,12 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What the core costs. Fails where hostile input costs more than in proportion to its size."""
-    install(session, CORE_HTTP)
+    """What the core costs. Fails where hostile input, or a client that never reads, costs more than it may."""
+    install(session, CORE_HTTP, TRIO, ASYNCIO)
     session.run("python", "-m", "benchmarks.throughput")
     session.run("python", "-m", "benchmarks.hostile")
+    if sys.platform == "linux":
+        session.run("python", "-m", "benchmarks.broadcast")
 
 
 @nox.session

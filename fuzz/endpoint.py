@@ -134,7 +134,7 @@ class Site:
                     stream.receive_nowait()
                 except (hp.WouldBlock, hp.EndOfStream, hp.HubError):
                     continue
-        elif kind == 5 and call.streams and call.session.writable:
+        elif kind == 5 and call.streams and not call.session.must_wait(call):
             call.session.send_item(call, 7)
         else:
             self.running.remove(call)

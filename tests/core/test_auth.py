@@ -269,6 +269,42 @@ def test_a_client_that_leaves_meanwhile_ends_the_decision(outcome: str) -> None:
     assert client.session.finished
 
 
+@pytest.mark.parametrize("outcome", ["allowed", "refused", "failed", "cancelled"])
+def test_a_connection_that_is_ended_here_before_the_decision(outcome: str, caplog: pytest.LogCaptureFixture) -> None:
+    client = peer()
+    client.say(invocation("Slowly", 1))
+    check = client.shell.find("Slowly")
+    client.session.abort()  # and before anything is told of it, the policy ends
+    match outcome:
+        case "allowed" | "refused":
+            check.session.call_returned(check, outcome == "allowed")
+        case "failed":
+            check.session.call_failed(check, LookupError("late"))
+        case _:
+            check.session.call_cancelled(check)
+    assert client.shell.labels() == ["Slowly"]  # the policy itself, which the shell has begun: nothing else
+    assert client.hear() == [{"type": 7}]
+    assert client.session.finished
+    assert len(caplog.records) == (1 if outcome == "failed" else 0)
+
+
+def test_a_policy_that_cancels_itself_lets_nobody_in() -> None:
+    client = peer()
+    client.say(invocation("Slowly", 1), invocation("Open", id="2"))
+    client.shell.cancel(client.shell.find("Slowly"))
+    assert client.hear() == [refused("Slowly"), completion("open", "2")]
+
+
+def test_a_policy_that_the_shutdown_cancels_refuses_nobody() -> None:
+    client = peer(config=HubConfig(shutdown_timeout=5.0))
+    client.say(invocation("Slowly", 1))
+    client.session.shut_down(now=0.0)
+    client.session.handle_timeout(now=5.0)
+    client.shell.cancel_asked()
+    assert client.hear(now=5.0) == [{"type": 7, "allowReconnect": True}]
+    assert client.session.finished
+
+
 def test_a_shutdown_waits_for_a_decision_but_begins_nothing() -> None:
     client = peer()
     client.say(invocation("Slowly", 1))

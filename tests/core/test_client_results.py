@@ -205,7 +205,7 @@ def test_what_is_never_awaited_sends_nothing_and_python_says_so() -> None:
         _ = room.clients.client("a").invoke("AskMe")
         del _
         gc.collect()
-    assert [str(warning.message) for warning in caught] == ["coroutine 'Shell.invoke' was never awaited"]
+    assert [str(warning.message) for warning in caught] == ["coroutine 'Shell.outcome_of' was never awaited"]
     assert room.a.hear() == []
     later = room.clients.client("a").invoke("AskMe")
     goes_on(later)

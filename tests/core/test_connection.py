@@ -1386,6 +1386,19 @@ def test_nothing_is_said_to_a_transport_that_is_gone(role: Role) -> None:
     assert conn.data_to_send(now=0.0) == b""
 
 
+@BOTH
+def test_close_can_forget_what_nobody_reads(role: Role) -> None:
+    conn = stateful(role, replay_buffer=10)
+    for number in range(5):
+        say(conn, number)
+    conn.close(discard=True)
+    conn.close(discard=True)
+    unsent = conn.unsent
+    (farewell,) = unpack(data := conn.data_to_send(now=0.0))
+    assert (farewell["type"], unsent) == (7, len(data))
+    assert the_end(conn) == ConnectionClosed()
+
+
 @pytest.mark.parametrize(("record", "error"), [(b"hello\x1e", RemoteProtocolError), (pack({"type": 7}), type(None))])
 @BOTH
 def test_an_end_that_had_arrived_before_the_cut_is_the_end(role: Role, record: bytes, error: type) -> None:

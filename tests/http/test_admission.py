@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_the_user_of_a_connection_is_that_of_its_websocket_request() -> None:
     assert who(served, "/chat", ANN) == ["ann", True]
     assert who(served, "/chat?access_token=bob") == ["bob", True]
     assert who(served) == [None, False]
-    assert [sorted(served.server.clients(served.hub)._registry.users)] == [["ann", "bob"]]
+    assert sorted(served.server.context(served.hub).users) == ["ann", "bob"]
 
 
 def test_a_description_is_for_those_who_may_come_in() -> None:
@@ -108,9 +109,9 @@ def test_a_connection_ends_when_its_principal_expires() -> None:
     assert peer.socket.conn.next_timeout() == 15.0
     for now in (15.0, 30.0, 45.0, 59.9):
         peer.socket.conn.handle_timeout(now=now)
-    assert len(served.server.clients(served.hub)._registry.connections) == 1
+    assert len(served.server.context(served.hub).connections) == 1
     peer.socket.conn.handle_timeout(now=60.0)
-    assert served.server.clients(served.hub)._registry.connections == {}
+    assert served.server.context(served.hub).connections == []
 
 
 def test_without_a_clock_nobody_expires() -> None:
@@ -122,12 +123,35 @@ def test_without_a_clock_nobody_expires() -> None:
         served.hub,
         effects=served.server.effects,
         entropy=Entropy(),
-        registry=served.server.clients(served.hub)._registry,
+        registry=served.server.context(served.hub).clients._registry,
     )
     request = Request("GET", "/", {"connection": "upgrade", "upgrade": "websocket"})
     accepted = endpoint.handle(request, Principal("a", expires_at=5.0), now=0.0)
     assert isinstance(accepted, WebSocketAccepted)
     assert accepted.session.next_timeout() == 15.0
+
+
+def test_a_user_id_becomes_a_text() -> None:
+    served = site(authenticator=lambda request: Principal(7))  # type: ignore[arg-type]
+    assert who(served) == ["7", True]
+
+
+@pytest.mark.parametrize(
+    ("user_id", "expires_at", "kind"),
+    [(lambda principal: {}[principal.claims], None, "KeyError"), (None, "soon", "TypeError")],
+    ids=["user id", "expiry"],
+)
+def test_a_principal_of_which_nothing_can_be_made(
+    user_id: Any, expires_at: Any, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = Hub(user_id=user_id) if user_id else Hub()
+    principal = Principal("ann", claims="s3cr3t", expires_at=expires_at)
+    served = Site(hub, authenticator=lambda request: principal)
+    token = json.loads(ask(served).body)["connectionToken"]
+    for _ in range(2):  # the token is not used up
+        assert served.socket().send(upgrade(f"/chat?id={token}")).startswith(b"HTTP/1.1 500 ")
+    assert caplog.messages == [f"the principal of the hub at /chat failed: {kind}"] * 2
+    assert "s3cr3t" not in caplog.text
 
 
 # --- whether it may come in ------------------------------------------------------------------------------------------
@@ -311,14 +335,51 @@ def test_nothing_that_decides_is_a_stream() -> None:
     shell = Shell()
     admission = Admission(make_hub(), slowly, Request("GET", "/"), "host", shell.effects)
     call = shell.find("authenticator")
-    assert admission.writable
+    with pytest.raises(AssertionError, match="the authenticator streams nothing"):
+        admission.must_wait(call)
     with pytest.raises(AssertionError, match="the authenticator streams nothing"):
         admission.open_stream(call, None)
     with pytest.raises(AssertionError, match="the authenticator streams nothing"):
         admission.send_item(call, None)
 
 
+def kept_alive() -> tuple[Site, Socket, RunningCall]:
+    """A socket whose second request waits for the authenticator."""
+    served = site(None, slowly, request_timeout=10.0, idle_timeout=100.0)
+    socket = served.socket()
+    assert socket.send(http("GET", "/elsewhere"), now=1.0) != b""
+    assert socket.conn.next_timeout() == 101.0
+    assert socket.send(http("POST", NEGOTIATE), now=2.0) == b""
+    return served, socket, served.shell.find("authenticator")
+
+
+def test_every_request_is_decided_about_in_time() -> None:
+    _, socket, _ = kept_alive()
+    assert socket.conn.next_timeout() == 12.0
+    socket.conn.handle_timeout(now=12.0)
+    assert socket.take(now=12.0).startswith(b"HTTP/1.1 503 ")
+
+
+def test_half_a_request_behind_one_that_is_decided_has_its_own_time() -> None:
+    served, socket, call = kept_alive()
+    assert socket.send(b"GET /chat HTTP/1.1\r\n", now=3.0) == b""
+    served.shell.finish(call, None)
+    assert socket.take(now=4.0).startswith(b"HTTP/1.1 200 ")
+    assert socket.conn.next_timeout() == 14.0
+
+
 # --- what must not be seen -------------------------------------------------------------------------------------------
+
+
+def test_what_fails_is_logged_with_its_place_but_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    users: dict[str | None, Principal] = {}
+    header = "Authorization: Bearer s3cr3t"
+    answer = ask(site(authenticator=lambda request: users[request.access_token]), header)
+    assert (answer.status, answer.body) == (500, b"")
+    assert caplog.messages == ["the authenticator of the hub at /chat/negotiate failed: KeyError"]
+    assert "KeyError (its text is not logged" in caplog.text
+    assert "users[request.access_token]" in caplog.text
+    assert "s3cr3t" not in caplog.text
 
 
 def test_tokens_never_reach_the_log(caplog: pytest.LogCaptureFixture) -> None:

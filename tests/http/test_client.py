@@ -755,7 +755,7 @@ def test_client_and_server_agree(size: int, skip: bool, numbers: list[int]) -> N
     calls = [session.invoke("Add", [n, 1]) for n in numbers]
     meeting.move()
     assert [call.outcome() for call in calls] == [n + 1 for n in numbers]
-    meeting.site.server.clients(meeting.site.hub).all.send("news")
+    meeting.site.server.context(meeting.site.hub).clients.all.send("news")
     client.stop(now=0.0)
     meeting.move()
     for ours, theirs in meeting.joined:

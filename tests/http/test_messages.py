@@ -44,3 +44,8 @@ def test_a_plain_request_asks_for_no_upgrade() -> None:
 def test_a_response_is_empty_text_by_default() -> None:
     response = Response(404)
     assert (response.body, response.content_type, response.headers) == (b"", "text/plain", {})
+
+
+def test_a_request_can_be_printed_without_its_secrets() -> None:
+    request = Request("POST", "/chat?access_token=abc", {"authorization": "Bearer abc"}, b"abc")
+    assert repr(request) == "<Request POST /chat>"

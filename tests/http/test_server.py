@@ -128,16 +128,16 @@ def test_a_hub_may_have_the_path_of_another_one_s_description() -> None:
 def test_the_clients_of_a_hub_can_be_reached_from_outside() -> None:
     served = site()
     peer = served.websocket()
-    served.server.clients(served.hub).all.send("news", 1)
+    served.server.context(served.hub).clients.all.send("news", 1)
     assert peer.hear() == [{"type": 1, "target": "news", "arguments": [1]}]
     with pytest.raises(KeyError):
-        served.server.clients(Hub())
+        served.server.context(Hub())
 
 
 def test_clients_can_be_asked_once_something_can_wait() -> None:
     served, shell = site(), Shell()
     served.server.let_wait(shell)
-    waiting = served.server.clients(served.hub).client("nobody").invoke("AskMe")
+    waiting = served.server.context(served.hub).clients.client("nobody").invoke("AskMe")
     with pytest.raises(TransportError, match="does not exist"):
         waiting.send(None)
 
@@ -392,7 +392,7 @@ def test_its_owner_is_woken_when_a_session_has_something_to_say() -> None:
     served = site()
     peer = served.websocket()
     served.shell.woken.clear()
-    served.server.clients(served.hub).all.send("news")
+    served.server.context(served.hub).clients.all.send("news")
     assert served.shell.was_woken(peer.socket.conn)
 
 

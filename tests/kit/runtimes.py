@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, ClassVar, Protocol, Self, TypeVar, overload
 
-from hubproto_core import Clients, Hub, Upload
+from hubproto_core import Hub, HubContext, Upload
 
 from .tcp import Tcp
 
@@ -58,7 +58,7 @@ class Server(Protocol):
 
     port: int
 
-    def clients(self, hub: Hub) -> Clients: ...
+    def context(self, hub: Hub) -> HubContext: ...
     def close(self) -> None: ...
     async def wait_closed(self) -> None: ...
 

@@ -16,7 +16,7 @@ from hubproto_core import (
     HubConfig,
     HubSession,
     JsonCodec,
-    OutgoingCall,
+    Pending,
     Registry,
     RunningCall,
     Session,
@@ -105,15 +105,15 @@ class Shell:
             self.fail(call, error)
         self.run()
 
-    async def invoke(self, begin: Callable[[], OutgoingCall]) -> Any:
+    async def outcome_of(self, begin: Callable[[], Pending]) -> Any:
         """See `Waiter`; it looks again at every `step`."""
-        call = begin()
+        pending = begin()
         try:
-            while not call.done:
+            while not pending.done:
                 await _a_step()
-            return call.outcome()
+            return pending.outcome()
         finally:
-            call.abandon()
+            pending.abandon()
 
     def was_woken(self, target: object) -> bool:
         """Whether there was a `Wake` for *target* since the last time this was asked about anything."""

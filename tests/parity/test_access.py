@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hubproto_core import Authorization, Call, Hub, HubError, Principal, TransportError, authenticated
-from hubproto_core.http import AccessDenied, Request
+from hubproto_core.http import AccessDenied, HttpConfig, Request
 from tests.kit.runtimes import Runtime
 
 UNAUTHORIZED = "Failed to invoke '{}' because user is unauthorized"
@@ -120,7 +120,7 @@ async def test_a_connection_ends_when_its_principal_expires(rt: Runtime) -> None
     async with rt.serve(site.hub, authenticator=site.authenticate) as server:
         async with rt.connect(server.url, headers=bearer("ann:0.3")) as client:
             assert (await client.invoke("WhoAmI"))[0] == "ann"
-            clients = server.server.clients(site.hub)
+            clients = server.server.context(site.hub).clients
             await rt.eventually(lambda: not list(clients.all))
 
 
@@ -132,3 +132,70 @@ async def test_a_client_that_gives_up_cancels_its_authenticator(rt: Runtime) -> 
             await tcp.send(b"Authorization: Bearer hangs\r\n\r\n")
             await rt.eventually(lambda: site.asked == ["hangs"])
         await rt.eventually(lambda: site.cancelled)
+
+
+async def test_an_authenticator_that_fails_tells_nobody_why(rt: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    users: dict[str | None, Principal] = {}
+
+    async def authenticate(request: Request) -> Principal:
+        await rt.sleep(0)
+        return users[request.access_token]
+
+    async def fine(request: Request) -> Principal:
+        return Principal("ann")
+
+    def no_user(principal: Principal) -> str:
+        raise LookupError
+
+    hubs = {"/hub": Hub(), "/other": Hub(user_id=no_user)}
+    caplog.set_level("DEBUG")
+    for authenticator, path in ((authenticate, "/hub"), (fine, "/other")):
+        async with rt.serve(hubs, authenticator=authenticator) as server:
+            for skip_negotiation in (False, True):  # the server outlives both
+                with pytest.raises(TransportError, match="status 500"):
+                    async with rt.connect(
+                        f"{server.origin}{path}", headers=bearer("s3cr3t"), skip_negotiation=skip_negotiation
+                    ):
+                        raise AssertionError("it was let in")
+    errors = [record.getMessage() for record in caplog.records if record.name == "hubproto_core.http"]
+    assert errors == [
+        "the authenticator of the hub at /hub/negotiate failed: KeyError",
+        "the authenticator of the hub at /hub failed: KeyError",
+        "the principal of the hub at /other failed: LookupError",
+        "the principal of the hub at /other failed: LookupError",
+    ]
+    assert "s3cr3t" not in caplog.text
+
+
+async def test_a_request_that_hangs_ends_in_time(rt: Runtime) -> None:
+    site = Site(rt)
+    http = HttpConfig(request_timeout=0.2)
+    async with rt.serve(site.hub, authenticator=site.authenticate, http=http) as server, rt.fail_after(5):
+        with await rt.tcp(server.port) as tcp:
+            await tcp.send(b"GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await tcp.receive()).startswith(b"HTTP/1.1 404 ")
+            await tcp.send(b"GET /hub HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer hangs\r\n\r\n")
+            assert (await tcp.receive_all()).startswith(b"HTTP/1.1 503 ")
+        await rt.eventually(lambda: site.cancelled)
+
+
+async def test_tokens_never_reach_the_log(rt: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    site = Site(rt, requires=authenticated)
+    secret = "s3cr3t"
+    async with rt.serve(site.hub, authenticator=site.authenticate) as server:
+        async with rt.connect(server.url, headers=bearer(secret)) as client:
+            with pytest.raises(HubError):
+                await client.invoke("AdminOnly")
+        with await rt.tcp(server.port) as tcp:
+            await tcp.send(
+                f"GET /hub?access_token={secret} HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            assert (await tcp.receive()).startswith(b"HTTP/1.1 101 ")
+            tcp.reset()
+        with await rt.tcp(server.port) as tcp:
+            await tcp.send(f"POST /hub/negotiate?access_token={secret} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            assert (await tcp.receive()).startswith(b"HTTP/1.1 401 ")
+    assert caplog.records
+    assert secret not in caplog.text

@@ -101,7 +101,7 @@ async def test_code_outside_of_the_hub_asks_several_clients_side_by_side(rt: Run
     gate = rt.Event()
     answers: list[str] = []
     async with rt.serve(hub) as server, rt.connect(server.url) as a, rt.connect(server.url) as b:
-        clients = server.server.clients(hub)
+        clients = server.server.context(hub).clients
 
         async def ask(connection_id: str | None) -> None:
             assert connection_id is not None
@@ -131,7 +131,9 @@ async def test_what_invoke_returns_is_a_coroutine_like_any_other(rt: Runtime) ->
         assert client.connection_id is not None
         async with rt.tasks() as tasks:
             for number in range(3):
-                tasks.start_soon(server.server.clients(hub).client(client.connection_id).invoke, "AskMe", number)
+                tasks.start_soon(
+                    server.server.context(hub).clients.client(client.connection_id).invoke, "AskMe", number
+                )
     assert sorted(asked) == [0, 1, 2]
 
 
@@ -140,7 +142,7 @@ async def test_results_are_converted(rt: Runtime) -> None:
     async with rt.serve(hub) as server, rt.connect(server.url) as client:
         client.on("AskMe", lambda: ["1", 2])
         assert client.connection_id is not None
-        me = server.server.clients(hub).client(client.connection_id)
+        me = server.server.context(hub).clients.client(client.connection_id)
         assert await me.invoke("AskMe") == ["1", 2]
         assert await me.invoke("AskMe", returns=tuple[str, int]) == ("1", 2)
         with pytest.raises(HubError, match="^Error trying to deserialize result to "):
@@ -262,7 +264,7 @@ async def test_who_asks_another_is_told_that_it_left(rt: Runtime) -> None:
             async def ask_from_outside() -> None:
                 assert name is not None
                 with pytest.raises(TransportError, match=f"^Connection '{name}' disconnected"):
-                    await server.server.clients(hub).client(name).invoke("AskMe", "outside")
+                    await server.server.context(hub).clients.client(name).invoke("AskMe", "outside")
 
             tasks.start_soon(ask)
             tasks.start_soon(ask_from_outside)
@@ -278,11 +280,11 @@ async def test_a_server_that_stops_ends_what_waits(rt: Runtime) -> None:
         with await Peer.dial(rt, server.port) as peer:
             await peer.send({"type": 1, "invocationId": "1", "target": "AskClient", "arguments": ["q"]})
             assert (await peer.read())["invocationId"] == "s1"
-            (name,) = server.server.clients(hub)._registry.connections
+            (name,) = server.server.context(hub).clients._registry.connections
 
             async def ask() -> None:
                 with pytest.raises(TransportError, match="disconnected"):
-                    await server.server.clients(hub).client(name).invoke("AskMe")
+                    await server.server.context(hub).clients.client(name).invoke("AskMe")
                 ended.append("outside")
 
             async with rt.tasks() as tasks:
@@ -307,7 +309,7 @@ async def test_a_server_that_is_dropped_ends_what_waits(rt: Runtime) -> None:
                 with await Peer.dial(rt, server.port) as peer:
                     await peer.send({"type": 1, "invocationId": "1", "target": "AskClient", "arguments": ["q"]})
                     assert (await peer.read())["invocationId"] == "s1"
-                    clients = server.server.clients(hub)
+                    clients = server.server.context(hub).clients
                     (name,) = clients._registry.connections
 
                     async def ask() -> None:
@@ -347,5 +349,5 @@ async def test_a_question_that_nobody_awaits_is_not_asked_and_python_says_so(rt:
             assert await client.invoke("Forget") == "forgotten"
             gc.collect()
         assert await client.invoke("Add", 2, 3) == 5
-    assert "coroutine 'Runner.invoke' was never awaited" in [str(warning.message) for warning in caught]
+    assert "coroutine 'Runner.outcome_of' was never awaited" in [str(warning.message) for warning in caught]
     assert asked == []

@@ -148,13 +148,13 @@ async def test_messages_of_one_sender_stay_in_order(rt: Runtime) -> None:
 async def test_the_server_sends_from_outside_of_any_call(rt: Runtime) -> None:
     hub = sending_hub()
     async with rt.serve(hub) as server, audience(rt, server) as people:
-        clients = server.server.clients(hub)
+        clients = server.server.context(hub).clients
         clients.all.send("note", "x")
         assert people.b.connection_id is not None
         clients.all_except(people.b.connection_id).send("note", "y")
         assert await people.hear() == ["xy", "x", "xy"]
         with pytest.raises(KeyError):
-            server.server.clients(Hub())
+            server.server.context(Hub())
 
 
 async def test_items_belong_to_one_connection(rt: Runtime) -> None:

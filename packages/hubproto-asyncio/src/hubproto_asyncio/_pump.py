@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -13,6 +14,9 @@ from hubproto_core.http import SocketMachine
 from ._runner import Runner
 
 __all__ = ["SocketPump"]
+
+
+_NOT_SENT = 16384  # bytes; what trio chooses too
 
 
 class SocketPump(asyncio.Protocol):
@@ -37,6 +41,7 @@ class SocketPump(asyncio.Protocol):
         transport = cast("asyncio.Transport", transport)  # uvloop's are, but do not say so
         self._transport = transport
         self._is_tls = transport.get_extra_info("sslcontext") is not None
+        _hold_little_in_the_kernel(transport)
         transport.set_write_buffer_limits(high=1)  # at 0, TLS transports count as full when they are empty
         self._machine = self._make_machine()
         self._runner.add_socket(self._machine, self)
@@ -116,3 +121,10 @@ class SocketPump(asyncio.Protocol):
         self._alarm = math.inf
         self._machine.handle_timeout(now=self._loop.time())
         self._turn()
+
+
+def _hold_little_in_the_kernel(transport: asyncio.Transport) -> None:
+    """Let the kernel take no more than is soon on its way: otherwise megabytes vanish there for a peer that is slow."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, _NOT_SENT)

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from hubproto_core import Clients, Hub, HubConfig
+from hubproto_core import Hub, HubConfig, HubContext
 from hubproto_core.http import Authenticator, HttpConfig, HubServer
 
 from ._pump import SocketPump
@@ -43,12 +43,12 @@ class Server:
         )
         self.port = self._listener.sockets[0].getsockname()[1]
 
-    def clients(self, hub: Hub) -> Clients:
-        """Return the clients of one of the hubs, to send to them from outside of any call.
+    def context(self, hub: Hub) -> HubContext:
+        """Return one of the hubs, to reach its clients and groups from outside of any call, and to see who is there.
 
         Raises KeyError for a hub that is not served here.
         """
-        return self._machine.clients(hub)
+        return self._machine.context(hub)
 
     def close(self) -> None:
         """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end."""

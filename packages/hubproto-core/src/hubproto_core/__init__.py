@@ -4,7 +4,18 @@ from ._auth import Authorization, Policy, Principal, Requirement, authenticated
 from ._binding import Binder, Shape
 from ._call import Call, ConnectionInfo
 from ._client_session import ClientSession, Handlers
-from ._clients import CallerClients, Clients, Groups, Registry, Selection, SingleClient
+from ._clients import (
+    CallerClients,
+    CallerGroups,
+    Clients,
+    Groups,
+    HubContext,
+    Registry,
+    Selection,
+    SingleClient,
+    TypedCallerClients,
+    TypedClients,
+)
 from ._codecs import Codec, JsonCodec, MessagePackCodec, TransferFormat
 from ._config import HubConfig
 from ._connection import HubConnection, Role
@@ -37,7 +48,8 @@ from ._messages import (
     StreamInvocation,
     StreamItem,
 )
-from ._running import IncomingStream, OutgoingCall, RunningCall, Upload, Waiter
+from ._proxies import wire_name
+from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
 from ._values import ZERO_OFFSET, Char, Single
 
@@ -50,6 +62,7 @@ __all__ = [
     "Binder",
     "Call",
     "CallerClients",
+    "CallerGroups",
     "CancelCall",
     "CancelInvocation",
     "Char",
@@ -70,6 +83,7 @@ __all__ = [
     "Hub",
     "HubConfig",
     "HubConnection",
+    "HubContext",
     "HubError",
     "HubFilter",
     "HubInvocation",
@@ -84,6 +98,7 @@ __all__ = [
     "MessagePackCodec",
     "Next",
     "OutgoingCall",
+    "Pending",
     "Ping",
     "Policy",
     "Principal",
@@ -104,6 +119,8 @@ __all__ = [
     "StreamItem",
     "TransferFormat",
     "TransportError",
+    "TypedCallerClients",
+    "TypedClients",
     "Upload",
     "Waiter",
     "Wake",
@@ -112,4 +129,5 @@ __all__ = [
     "hub_method",
     "on_connected",
     "on_disconnected",
+    "wire_name",
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
 
-from ._clients import CallerClients, Groups
+from ._clients import CallerClients, CallerGroups, HubContext
 from ._running import RunningCall
 
 __all__ = ["Call", "ConnectionInfo"]
@@ -19,9 +19,13 @@ class _Connection(Protocol):
     principal: Any
     info: ConnectionInfo
     items: dict[Any, Any]
-    groups: Groups
+    groups: CallerGroups
 
+    @property
+    def is_over(self) -> bool: ...
     def clients_of(self, call: RunningCall) -> CallerClients: ...
+    def context(self) -> HubContext: ...
+    def wait_over(self) -> Coroutine[Any, Any, None]: ...
     def abort(self) -> None: ...
 
 
@@ -45,7 +49,7 @@ class ConnectionInfo:
 
 
 class Call:
-    """Who is calling, and the way back to it and to the others. Valid while the method runs."""
+    """Who is calling, and the way back to it and to the others. It may be kept, and outlive the call."""
 
     __slots__ = ("_running", "_session")
 
@@ -74,6 +78,11 @@ class Call:
         return self._session.info
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the message that called, such as `traceparent`; not those of the HTTP request."""
+        return self._running.headers
+
+    @property
     def items(self) -> dict[Any, Any]:
         """A dictionary of your own that lives as long as the connection."""
         return self._session.items
@@ -88,10 +97,34 @@ class Call:
         return self._session.clients_of(self._running)
 
     @property
-    def groups(self) -> Groups:
+    def groups(self) -> CallerGroups:
         """The way to put the caller, or another connection, into groups."""
         return self._session.groups
+
+    @property
+    def hub(self) -> HubContext:
+        """The hub as code outside of any call sees it, and so who is in a group, and who is there at all.
+
+        Ask clients for results by `clients` rather than from here: a call that waits keeps its place otherwise.
+        """
+        return self._session.context()
 
     def abort(self) -> None:
         """End the caller's connection; it is told not to come back by itself (SPEC 3.11)."""
         self._session.abort()
+
+    @property
+    def is_disconnected(self) -> bool:
+        """The caller's connection has ended, or is being ended; nothing that is sent to it arrives any more.
+
+        True in `on_disconnected`, and from `abort` on. A connection that is waiting to be resumed has not ended.
+        """
+        return self._session.is_over
+
+    def wait_disconnected(self) -> Coroutine[Any, Any, None]:
+        """Wait until the caller's connection has ended: `await call.wait_disconnected()`. It may have already.
+
+        For tasks of your own that outlive the call. The call itself is cancelled when its connection ends, but for one
+        that was sent without asking for an answer. Raises `LocalProtocolError` where no server runs.
+        """
+        return self._session.wait_over()

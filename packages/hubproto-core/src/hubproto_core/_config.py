@@ -84,8 +84,8 @@ class HubConfig:
     (SPEC 4.8, TransportMaxBufferSize)."""
 
     send_limit: int = 16 * 1024 * 1024
-    """Bytes waiting for the socket, or for an Ack, above which the connection is given up: its reader is too slow
-    (SPEC 3.14)."""
+    """Bytes waiting for the socket, or for an Ack, above which the connection is given up, and they are forgotten: its
+    reader is too slow (SPEC 3.14)."""
 
     def __post_init__(self) -> None:
         for name in _DURATIONS:

@@ -397,10 +397,17 @@ class HubConnection:
         self._append(self._codec.encode(SequenceMessage(sequence_id=self._replay.resume())))
         self._write_on(self._replay)
 
-    def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> None:
-        """Say farewell and end the connection: only `ConnectionClosed` follows. Before the handshake: just end."""
+    def close(self, error: str | None = None, *, allow_reconnect: bool = False, discard: bool = False) -> None:
+        """Say farewell and end the connection: only `ConnectionClosed` follows. Before the handshake: just end.
+
+        `discard`: forget what has not been written yet, for a peer that does not read it.
+        """
         if self._state in _OVER:
             return
+        if discard:
+            self._output.clear()
+            self._output_size = 0
+            self._replay = None
         farewell = None
         if self._state is not State.HANDSHAKE:
             farewell = self._codec.encode(Close(error=error, allow_reconnect=allow_reconnect))

@@ -28,6 +28,7 @@ class Method:
     function: Callable[..., Any]
     signature: Signature
     cancellable: bool
+    coalesces: bool = False
     policy: Policy | None = None  # who may call it
 
 
@@ -75,7 +76,12 @@ class Hub:
                 mark(self, getattr(self, attribute))
 
     def method(
-        self, name: str | None = None, *, cancellable: bool = True, requires: Requirement | None = None
+        self,
+        name: str | None = None,
+        *,
+        cancellable: bool = True,
+        coalesce: bool = False,
+        requires: Requirement | None = None,
     ) -> Callable[[F], F]:
         """Decorate a function that clients may call, as `name` or else by its own name, in any case.
 
@@ -88,6 +94,10 @@ class Hub:
         `cancellable=False`: a client that gives up waiting does not stop it (it is still stopped when the connection
         ends). Streams can always be stopped.
 
+        `coalesce=True`, of a stream: only its latest item counts. A client that reads too slowly does not pause it:
+        what it has not been sent yet is replaced by the next item, so that one item waits at most. The last one before
+        the end always arrives.
+
         `requires`: who may call it: the names of roles of which any one suffices, or a policy, which is asked at every
         call and may be an `async def` function; what the client sends meanwhile waits.
 
@@ -99,7 +109,7 @@ class Hub:
         policy = policy_of(requires)
 
         def decorate(function: F) -> F:
-            self._add(Method(*_inspected(name, function), cancellable, policy))
+            self._add(Method(*_inspected(name, function), cancellable, coalesce, policy))
             return function
 
         return decorate
@@ -166,6 +176,8 @@ class Hub:
     # within
 
     def _add(self, method: Method) -> None:
+        if method.coalesces and not method.signature.is_stream:
+            raise TypeError(f"{method.name!r}: only the items of a stream can be coalesced")
         key = method.name.lower()
         taken = self._declared.get(key)
         if taken is not None:

@@ -21,7 +21,11 @@ _MARKS = "_hubproto_marks"
 
 
 def hub_method(
-    name: str | None = None, *, cancellable: bool = True, requires: Requirement | None = None
+    name: str | None = None,
+    *,
+    cancellable: bool = True,
+    coalesce: bool = False,
+    requires: Requirement | None = None,
 ) -> Callable[[F], F]:
     """Mark a method of a class that derives from `Hub` as one that clients may call; see `Hub.method`.
 
@@ -29,7 +33,7 @@ def hub_method(
     """
 
     def register(hub: Hub, method: Callable[..., Any]) -> None:
-        hub.method(name, cancellable=cancellable, requires=requires)(method)
+        hub.method(name, cancellable=cancellable, coalesce=coalesce, requires=requires)(method)
 
     if name is not None and not isinstance(name, str):
         raise TypeError(f"hub_method takes a name, or nothing: write @hub_method() above {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from msgspec import UNSET
 from ._auth import Authorization, is_plain
 from ._binding import ANY, Shape
 from ._call import Call, ConnectionInfo
-from ._clients import CallerClients, Groups, Registry
+from ._clients import CallerClients, CallerGroups, HubContext, Registry
 from ._codecs import Codec
 from ._config import HubConfig
 from ._connection import HubConnection, Role
@@ -53,6 +53,7 @@ class HubSession(Session):
 
     __slots__ = (
         "_check",
+        "_departure",
         "_dismissed",
         "_draining",
         "_hub",
@@ -108,7 +109,8 @@ class HubSession(Session):
         self.user: str | None = user
         self.principal: Any = principal
         self.items: dict[Any, Any] = {}
-        self.groups: Groups = Groups(self._registry, connection_id)
+        self._departure: _Departure | None = None  # what is woken at the end, if somebody waits for that
+        self.groups: CallerGroups = CallerGroups(self._registry, connection_id)
         self.finished: bool = False
         """Nothing of this connection runs any more, `on_disconnected` included."""
 
@@ -142,6 +144,15 @@ class HubSession(Session):
         self._limit_output()
         self._output_made()
 
+    def push_latest(self, key: Hashable, data: bytes) -> None:
+        """Send like `push`, but let it wait while the client is behind, in the place of the last with this key."""
+        if self._conn.is_open and (self._latest is not None or not self.writable):
+            self._hold(key, data)
+            self._limit_output()
+            self._output_made()
+        else:
+            self.push(data)
+
     def invoke(self, target: str, arguments: Sequence[Any] = (), shape: Shape = ANY) -> OutgoingCall:
         """See `Session.invoke`; a client that reads far too slowly is given up here too."""
         call = super().invoke(target, arguments, shape)
@@ -151,6 +162,16 @@ class HubSession(Session):
     def clients_of(self, call: RunningCall) -> CallerClients:
         """Return the selectors for a running call: when it waits for a client, its slot is free (SPEC 3.9)."""
         return CallerClients(self._registry, self.connection_id, partial(self._begin_to_ask, call))
+
+    def context(self) -> HubContext:
+        """Return the hub as it is seen from outside of any call."""
+        return HubContext(self._registry)
+
+    def wait_over(self) -> Coroutine[Any, Any, None]:
+        """Wait until the connection has ended, or is being ended."""
+        if self._registry.waiter is None:
+            raise LocalProtocolError("no server runs here that could wait: see Registry.waiter")
+        return self._registry.waiter.outcome_of(self._await_departure)
 
     def abort(self) -> None:
         """End the connection now; the client is told not to come back by itself (SPEC 3.11)."""
@@ -206,16 +227,23 @@ class HubSession(Session):
         return bool(self._outgoing)  # a slow reader may be slow because it waits for the client's answer
 
     def _limit_output(self) -> None:
-        if self._conn.unsent > self._config.send_limit:
+        if self.unsent > self._config.send_limit:
             self._give_up()
 
     def _give_up(self) -> None:
+        """End the connection of a client that does not read, and hold nothing for it any more."""
         logger.warning(
             "connection %s is given up: it leaves more than %d bytes unread",
             self.connection_id,
             self._config.send_limit,
         )
-        self.abort()
+        self._conn.close(discard=True)
+        self._look_again()
+
+    def _await_departure(self) -> _Departure:
+        if self._departure is None:
+            self._departure = _Departure(self)
+        return self._departure
 
     def _opened(self) -> None:
         self._registry.add(self)
@@ -244,7 +272,7 @@ class HubSession(Session):
             self._start(self._check)
 
     def _decide(self, check: _Check, allowed: bool) -> None:
-        if self._closed is not None:
+        if not self._conn.is_open:
             return
         if allowed:
             self._admit(check.method, check.event)
@@ -312,7 +340,7 @@ class HubSession(Session):
             pairs = zip(event.stream_ids, method.signature.streams, strict=True)
             incoming = tuple(IncomingStream(self, stream_id, shape) for stream_id, shape in pairs)
             self._streams.update((stream.stream_id, stream) for stream in incoming)
-        return self._run(method, event.arguments, event.invocation_id, incoming)
+        return self._run(method, event.arguments, event.invocation_id, incoming, event.headers)
 
     def _run(
         self,
@@ -320,6 +348,7 @@ class HubSession(Session):
         arguments: Sequence[Any],
         invocation_id: str | None = None,
         incoming: tuple[IncomingStream, ...] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> RunningCall:
         call = RunningCall(
             self,
@@ -331,6 +360,8 @@ class HubSession(Session):
             streams=method.signature.is_stream,
             inline=method.signature.inline,
             incoming=incoming,
+            coalesces=method.coalesces,
+            headers=headers,
         )
         self._start(call)
         return call
@@ -430,10 +461,16 @@ class HubSession(Session):
             self.close(text)
             return
         if isinstance(call.origin, _Check):
-            if self._closed is None:
+            if self._conn.is_open:
                 self._refuse(call.origin.event, self._failure_text(call, error))
             return
         super()._fail_call(call, error)
+
+    def _cancel_call(self, call: RunningCall) -> None:
+        if not isinstance(call.origin, _Check):
+            super()._cancel_call(call)
+        elif not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
+            self._decide(call.origin, allowed=False)
 
     def _failure_text(self, call: RunningCall, error: Exception) -> str:
         base = f"An unexpected error occurred invoking '{call.label}' on the server."
@@ -470,4 +507,25 @@ class HubSession(Session):
         if event.error is not None:
             logger.info("connection %s ended: %s", self.connection_id, event.error)
         self._pending = None
+        if self._departure is not None:
+            self.effects.append(Wake(self._departure))
         self._dismiss()
+
+
+class _Departure:
+    """The end of a connection, as something to wait for."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: HubSession) -> None:
+        self._session = session
+
+    @property
+    def done(self) -> bool:
+        return self._session.is_over
+
+    def outcome(self) -> None:
+        """That it has ended is all there is to say."""
+
+    def abandon(self) -> None:
+        """Others may still wait for it."""

@@ -6,13 +6,16 @@ Nothing here waits. What is not there yet raises `WouldBlock`; a `Wake` for the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ._binding import Shape
 from ._errors import EndOfStream, WouldBlock
 
-__all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "RunningCall", "StreamOwner", "Upload", "Waiter"]
+__all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "Pending", "RunningCall", "StreamOwner", "Upload", "Waiter"]
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class OutgoingOwner(Protocol):
@@ -31,8 +34,7 @@ class StreamOwner(OutgoingOwner, Protocol):
 class CallOwner(Protocol):
     """What a shell that runs a call asks its session, and reports to it. `Session` documents each."""
 
-    @property
-    def writable(self) -> bool: ...
+    def must_wait(self, call: RunningCall) -> bool: ...
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]: ...
     def open_stream(self, call: RunningCall, result: Any) -> Any: ...
     def send_item(self, call: RunningCall, item: Any) -> bool: ...
@@ -115,8 +117,10 @@ class RunningCall:
     __slots__ = (
         "arguments",
         "cancelled",
+        "coalesces",
         "done",
         "function",
+        "headers",
         "holds_slot",
         "incoming",
         "inline",
@@ -124,6 +128,7 @@ class RunningCall:
         "iterating",
         "label",
         "origin",
+        "rests",
         "session",
         "streams",
     )
@@ -140,6 +145,8 @@ class RunningCall:
         streams: bool = False,
         inline: bool = False,
         incoming: tuple[IncomingStream, ...] = (),
+        coalesces: bool = False,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.session: CallOwner = session
         self.function: Callable[..., Any] = function
@@ -152,8 +159,11 @@ class RunningCall:
         self.incoming: tuple[IncomingStream, ...] = (
             incoming  # streams among its arguments, to be handed over as asynchronous iterators
         )
+        self.coalesces: bool = coalesces  # of its items, a peer that is behind gets the latest only
+        self.headers: Mapping[str, str] = headers or _NO_HEADERS  # of the message that called
         self.holds_slot: bool = False
         self.iterating: bool = False  # its stream has begun
+        self.rests: bool = False  # it lets others have their turn before its next item
         self.cancelled: bool = False
         self.done: bool = False
 
@@ -195,11 +205,20 @@ class OutgoingCall:
         self.session.abandon(self.invocation_id)
 
 
+class Pending(Protocol):
+    """What can be waited for: a call of ours, or anything else that ends at some time."""
+
+    @property
+    def done(self) -> bool: ...
+    def outcome(self) -> Any: ...
+    def abandon(self) -> None: ...
+
+
 class Waiter(Protocol):
     """What runs user code, and so can let it wait: the runner of a shell."""
 
-    def invoke(self, begin: Callable[[], OutgoingCall]) -> Coroutine[Any, Any, Any]:
-        """Begin a call when this is first awaited, and return its outcome when it is there.
+    def outcome_of(self, begin: Callable[[], Pending]) -> Coroutine[Any, Any, Any]:
+        """Begin something when this is first awaited, and return its outcome when it is there.
 
-        However the waiting ends, the call is abandoned: `OutgoingCall.abandon`.
+        It is looked at again at each `Wake` of what `begin` returns. However the waiting ends, that is abandoned.
         """

@@ -7,7 +7,7 @@ commands that report what became of them. Every command is synchronous; one that
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, assert_never
 
 from msgspec import UNSET
@@ -19,6 +19,7 @@ from ._connection import HubConnection
 from ._effects import CancelCall, EffectSink, StartCall, Wake
 from ._errors import HubError, HubProtoError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed, Event, HandshakeCompleted
+from ._latest import Latest
 from ._messages import (
     CancelInvocation,
     Completion,
@@ -43,6 +44,7 @@ class Session(ABC):
         "_conn",
         "_full",
         "_inline",
+        "_latest",
         "_now",
         "_outgoing",
         "_running",
@@ -65,6 +67,7 @@ class Session(ABC):
         self._now = 0.0  # of the turn that is going on
         self._inline: RunningCall | None = None  # plain functions end before the next event is looked at
         self._full: IncomingStream | None = None  # reading stopped for this reader
+        self._latest: Latest | None = None  # what a peer that is behind gets the latest of, while any waits
         self._outgoing: dict[str, OutgoingCall] = {}
         self._streams: dict[str, IncomingStream] = {}
         self._running: dict[RunningCall, None] = {}
@@ -110,6 +113,11 @@ class Session(ABC):
         return self._conn.is_over or self._conn.unsent <= self._config.send_buffer
 
     @property
+    def unsent(self) -> int:
+        """Bytes that wait to be written: see `HubConnection.unsent`, and of what is coalesced the latest."""
+        return self._conn.unsent if self._latest is None else self._conn.unsent + self._latest.size
+
+    @property
     def want_read(self) -> bool:
         """See `HubConnection.want_read`: False while calls, readers or the socket are behind."""
         return self._conn.want_read
@@ -137,6 +145,8 @@ class Session(ABC):
         waited_for = not self.writable
         data = self._conn.data_to_send(now=now)
         self._announced_output = False
+        if self._latest is not None:
+            data += self._write_latest(self._latest, now)
         if waited_for and self.writable:  # senders look again, and so must the dispatch above
             self.effects.append(Wake(self))
             self._output_made()
@@ -156,9 +166,25 @@ class Session(ABC):
         if call.done or not self._conn.is_open:
             return False
         assert call.invocation_id is not None
-        self._conn.send_item(call.invocation_id, item)
+        if call.coalesces and (self._latest is not None or not self.writable):
+            self._hold(call, self._conn.codec.encode(StreamItem(invocation_id=call.invocation_id, item=item)))
+            call.rests = True
+        else:
+            self._conn.send_item(call.invocation_id, item)
         self._output_made()
         return True
+
+    def must_wait(self, call: RunningCall) -> bool:
+        """Whether a running call is to wait for this session's `Wake`, and then ask again, before its next item.
+
+        One whose items are coalesced is never behind; it waits only until others have had their turn.
+        """
+        if not call.coalesces:
+            return not self.writable
+        rests, call.rests = call.rests, False
+        if rests:
+            self.effects.append(Wake(self))
+        return rests
 
     def open_stream(self, call: RunningCall, result: Any) -> Any:
         """Accept what a streaming call has returned, to be iterated. Raises `HubError` for what is no stream."""
@@ -252,6 +278,8 @@ class Session(ABC):
 
     def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> None:
         """Say farewell; everything that still runs or waits ends."""
+        while self._latest and self._conn.is_open:
+            self._conn.send_encoded(self._latest.take_first())
         self._conn.close(error, allow_reconnect=allow_reconnect)
         self._look_again()
 
@@ -413,6 +441,7 @@ class Session(ABC):
     def _receive_end(self, event: ConnectionClosed) -> None:
         self._closed = event
         self.error = event.error
+        self._latest = None
         lost = event.error or TransportError("Invocation canceled due to the underlying connection being closed.")
         for stream in self._streams.values():
             stream.end(self._lost_stream_error(lost))
@@ -456,6 +485,10 @@ class Session(ABC):
             return False
         call.done = True
         self._running.pop(call, None)
+        if call.coalesces and self._latest is not None:  # its end must not overtake its last item
+            last = self._latest.take(call)
+            if last is not None and self._conn.is_open:
+                self._conn.send_encoded(last)
         for stream in call.incoming:
             stream.discard()
             self._resume_reading(stream)
@@ -504,6 +537,23 @@ class Session(ABC):
         for upload in call.uploads:
             if not upload.done:
                 self._cancel_running(upload)
+
+    def _hold(self, key: Hashable, message: bytes) -> None:
+        """Let a message wait until the peer catches up, or until there is a newer one with the same key."""
+        if self._latest is None:
+            self._latest = Latest()
+        self._latest.put(key, message)
+
+    def _write_latest(self, latest: Latest, now: float) -> bytes:
+        """The transport is ready for more: return some of what waits for that. The rest may still be replaced."""
+        while latest and self._conn.is_open and self.writable:
+            self._conn.send_encoded(latest.take_first())
+        data = self._conn.data_to_send(now=now)
+        if not latest:
+            self._latest = None
+        elif self.writable:
+            self._output_made()
+        return data
 
     def _resume_reading(self, stream: IncomingStream) -> None:
         if stream is self._full:

@@ -9,6 +9,7 @@ from hubproto_core import (
     Codec,
     Hub,
     HubConfig,
+    HubContext,
     HubError,
     HubFilter,
     HubInvocation,
@@ -26,6 +27,7 @@ from hubproto_core import (
     hub_method,
     on_connected,
     on_disconnected,
+    wire_name,
 )
 from hubproto_core.http import AccessDenied, HttpConfig, Request
 
@@ -44,6 +46,7 @@ __all__ = [
     "HttpConfig",
     "Hub",
     "HubConfig",
+    "HubContext",
     "HubError",
     "HubFilter",
     "HubInvocation",
@@ -66,4 +69,5 @@ __all__ = [
     "on_connected",
     "on_disconnected",
     "serve",
+    "wire_name",
 ]

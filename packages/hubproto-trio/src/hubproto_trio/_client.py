@@ -117,7 +117,7 @@ class Connection:
         first, `LocalProtocolError` for an argument that cannot be encoded.
         """
         session = self._machine.started()
-        return await self._runner.invoke(partial(session.invoke, target, arguments, Shape.of(returns)))
+        return await self._runner.outcome_of(partial(session.invoke, target, arguments, Shape.of(returns)))
 
     async def send(self, target: str, /, *arguments: Any) -> None:
         """Call a method of the hub without waiting for it to run; only waits while the socket takes no more."""

@@ -14,7 +14,7 @@ from hubproto_core import (
     EffectQueue,
     EndOfStream,
     IncomingStream,
-    OutgoingCall,
+    Pending,
     RunningCall,
     StartCall,
     Wake,
@@ -117,15 +117,15 @@ class Runner:
             if not waiter.statistics().tasks_waiting and self._waiters.get(target) is waiter:
                 del self._waiters[target]
 
-    async def invoke(self, begin: Callable[[], OutgoingCall]) -> Any:
-        """Begin a call of ours, and return its outcome when it is there. Cancelling it abandons the call."""
-        call = begin()
+    async def outcome_of(self, begin: Callable[[], Pending]) -> Any:
+        """Begin something, and return its outcome when it is there. Cancelling this abandons it."""
+        pending = begin()
         try:
-            while not call.done:
-                await self.wait(call)
-            return call.outcome()
+            while not pending.done:
+                await self.wait(pending)
+            return pending.outcome()
         finally:
-            call.abandon()
+            pending.abandon()
 
     # calls
 
@@ -175,7 +175,7 @@ class Runner:
             async for item in items:
                 if not session.send_item(call, item):
                     break
-                while not session.writable:
+                while session.must_wait(call):
                     await self.wait(session)
         finally:
             if hasattr(items, "aclose"):

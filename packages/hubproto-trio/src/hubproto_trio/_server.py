@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import trio
 
-from hubproto_core import Clients, Hub, HubConfig
+from hubproto_core import Hub, HubConfig, HubContext
 from hubproto_core.http import Authenticator, HttpConfig, HubServer
 
 from ._pump import SocketPump
@@ -29,12 +29,12 @@ class Server:
         self.port = port
         """The port it listens on."""
 
-    def clients(self, hub: Hub) -> Clients:
-        """Return the clients of one of the hubs, to send to them from outside of any call.
+    def context(self, hub: Hub) -> HubContext:
+        """Return one of the hubs, to reach its clients and groups from outside of any call, and to see who is there.
 
         Raises KeyError for a hub that is not served here.
         """
-        return self._machine.clients(hub)
+        return self._machine.context(hub)
 
     def close(self) -> None:
         """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end.

@@ -26,6 +26,7 @@ It is asked at every request. It may raise `AccessDenied`.
 _UNAUTHORIZED = Response(401, content_type=None, headers={"www-authenticate": "Bearer"})
 _FORBIDDEN = Response(403, content_type=None)
 _FAILED = Response(500, content_type=None)
+_UNSAID = "(its text is not logged: it may hold a token)"
 _TOO_SLOW = Response(503, content_type=None)
 
 
@@ -38,6 +39,17 @@ class AccessDenied(HubProtoError):
     def __init__(self, message: str = "", *, known: bool = False) -> None:
         super().__init__(message)
         self.known: bool = known
+
+
+def failed(what: str, path: str, error: Exception) -> Response:
+    """Log that user code has failed which has seen a token, and return the answer.
+
+    Where it failed is logged, but not the exception's own text: that of a `KeyError` is the key.
+    """
+    kind = type(error).__name__
+    unsaid = HubProtoError(f"{kind} {_UNSAID}").with_traceback(error.__traceback__)
+    logger.error("the %s of the hub at %s failed: %s", what, path, kind, exc_info=unsaid)
+    return _FAILED
 
 
 class Admission:
@@ -81,10 +93,9 @@ class Admission:
 
     # CallOwner
 
-    @property
-    def writable(self) -> bool:
-        """See `Session`."""
-        return True
+    def must_wait(self, call: RunningCall) -> bool:
+        """See `Session`; nothing here is a stream."""
+        raise AssertionError(f"the {call.label} streams nothing")
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """See `Session`."""
@@ -120,8 +131,7 @@ class Admission:
             logger.info("a request for the hub at %s was not let in: %s", path, str(error) or "no reason given")
             self._decide(_FORBIDDEN if error.known else _UNAUTHORIZED)
         else:
-            logger.error("the %s of the hub at %s failed: %s", call.label, path, type(error).__name__, exc_info=error)
-            self._decide(_FAILED)
+            self._decide(failed(call.label, path, error))
 
     def call_cancelled(self, call: RunningCall) -> None:
         """See `Session`. Whoever cancels everything closes the socket too."""

@@ -19,6 +19,7 @@ from .._effects import EffectSink, Wake
 from .._hub import Hub
 from .._hub_session import HubSession
 from . import _negotiate
+from ._admission import failed
 from ._messages import Request, Response
 
 __all__ = ["Endpoint", "WebSocketAccepted"]
@@ -147,6 +148,10 @@ class Endpoint:
     def _open_websocket(
         self, request: Request, token: str | None, principal: Any, now: float
     ) -> Response | WebSocketAccepted:
+        try:
+            user, expires = self._user(principal), self._expiry(principal, now)
+        except Exception as error:  # of the hub's `user_id`, or of an `expires_at` that is no number
+            return failed("principal", request.path, error)
         if not token:
             token = connection_id = self._new_id()  # negotiation was skipped (SPEC 4.2.7)
         elif token in self._sessions:
@@ -169,13 +174,17 @@ class Endpoint:
             config=self._config,
             effects=self._effects,
             info=info,
-            user=None if principal is None else self._hub.user_id(principal),
+            user=user,
             principal=principal,
-            expires=self._expiry(principal, now),
+            expires=expires,
             now=now,
         )
         self._sessions[token] = session
         return WebSocketAccepted(session, token)
+
+    def _user(self, principal: Any) -> str | None:
+        user = None if principal is None else self._hub.user_id(principal)
+        return None if user is None else str(user)
 
     def _expiry(self, principal: Any, now: float) -> float | None:
         """When a principal's time is up, by the clock of the machines."""

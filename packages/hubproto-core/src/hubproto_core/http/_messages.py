@@ -18,6 +18,10 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        """Show nothing that may hold a token, so that a request can be logged."""
+        return f"<Request {self.method} {self.path}>"
+
     @property
     def path(self) -> str:
         """The path, without the query, its percent-encoding undone. The target may be a whole URL (RFC 9112, 3.2.2)."""

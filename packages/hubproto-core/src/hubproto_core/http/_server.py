@@ -8,7 +8,7 @@ from typing import Any
 
 import h11
 
-from .._clients import Clients, Registry
+from .._clients import HubContext, Registry
 from .._config import HubConfig
 from .._connection import Role
 from .._effects import Effect, EffectQueue, Wake
@@ -42,7 +42,8 @@ class HttpConfig:
     """Body of a request; more is answered 413."""
 
     request_timeout: float = 15.0
-    """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte."""
+    """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte; and
+    seconds that authenticator and policy may then take to decide about it."""
 
     idle_timeout: float = 120.0
     """Seconds that a connection is kept for another request."""
@@ -90,9 +91,12 @@ class HubServer:
         """`shut_down` was asked for and is done. Wait for `Wake` of this server until it is."""
         return self._draining and not self._connections and not any(r.connections for r in self._registries.values())
 
-    def clients(self, hub: Hub) -> Clients:
-        """Return the clients of one of the hubs. Raises KeyError for a hub that is not served here."""
-        return Clients(self._registries[hub])
+    def context(self, hub: Hub) -> HubContext:
+        """Return one of the hubs as it is seen from outside of any call.
+
+        Raises KeyError for a hub that is not served here.
+        """
+        return HubContext(self._registries[hub])
 
     def let_wait(self, waiter: Waiter) -> None:
         """From now on user code waits by this runner for what clients answer; see `Registry.waiter`."""
@@ -217,10 +221,7 @@ class HttpServerConnection:
             self._h11.receive_data(data)
             if self._admission is not None:
                 return
-            self._advance(now)
-            if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
-                self._timers.clear()
-                self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
+            self._read_on(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """The socket gives no more bytes, in order or because of an error. Nothing is owed to a half request."""
@@ -274,6 +275,16 @@ class HttpServerConnection:
         if self._accepted is not None and self._endpoint is not None:
             self._endpoint.release(self._accepted.token)
 
+    def _read_on(self, now: float) -> None:
+        self._advance(now)
+        if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
+            self._await_request(now)
+
+    def _await_request(self, now: float) -> None:
+        """A request may take so long to arrive, and so long to be decided about."""
+        self._timers.clear()
+        self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
+
     def _advance(self, now: float) -> None:
         while not self._finished and self._transport is None:
             try:
@@ -320,6 +331,7 @@ class HttpServerConnection:
             self._answer(asked, None, now)
         else:
             self._asked = asked
+            self._await_request(now)
 
     def _go_on(self, now: float) -> None:
         """Answer the request that has been decided about, if it has."""
@@ -331,7 +343,7 @@ class HttpServerConnection:
             self._respond(admission.answer, now)
         else:
             self._answer(asked, admission.principal, now)
-        self._advance(now)
+        self._read_on(now)
 
     def _answer(self, asked: _Asked, principal: Any, now: float) -> None:
         request, endpoint = asked.request, asked.endpoint
