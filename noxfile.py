@@ -22,6 +22,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 
 CORE = "packages/hubproto-core"
 CORE_HTTP = f"{CORE}[http]"
+CORE_ALL = f"{CORE}[http,opentelemetry]"
 TRIO = "packages/hubproto-trio"
 ASYNCIO = "packages/hubproto-asyncio"
 ASYNCIO_UVLOOP = f"{ASYNCIO}[uvloop]"
@@ -53,7 +54,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types within the project, and the completeness of those that users see."""
-    install(session, CORE_HTTP, TRIO, ASYNCIO_UVLOOP, group="types")
+    install(session, CORE_ALL, TRIO, ASYNCIO_UVLOOP, group="types")
     session.env["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"  # the version is pinned on purpose
     session.run("mypy")
     for package in ("hubproto_core", "hubproto_trio", "hubproto_asyncio"):
@@ -72,7 +73,7 @@ def tests(session: nox.Session, world: str) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The synchronous tests reach every branch of the core."""
-    install(session, CORE_HTTP, group="coverage")
+    install(session, CORE_ALL, group="coverage")
     session.run("coverage", "run", "-m", "pytest", "tests/core", "tests/http", *session.posargs)
     session.run("coverage", "report")
 
@@ -98,7 +99,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.throughput")
     session.run("python", "-m", "benchmarks.hostile")
     if sys.platform == "linux":
-        session.run("python", "-m", "benchmarks.broadcast")
+        session.run("python", "-m", "benchmarks.slow_consumers")
 
 
 @nox.session

@@ -206,12 +206,18 @@ def refusals(sockets: list[dict[str | None, list[str]]]) -> int:
     return sum("is already in use." in message for said in sockets for told in said.values() for message in told)
 
 
+def ends(messages: list[str]) -> int:
+    """How many of these messages end a call."""
+    return sum(message.startswith("Completion(") for message in messages)
+
+
 def endpoint(data: bytes) -> None:
     """Some sockets of a server: in one go and in small pieces they come to the same, order inside each id.
 
     But for where it ends: who closes a WebSocket or breaks it off, or the protocol, may or may not hear what was under
     way to it. And a call that is told to stop may be done with that before what follows is looked at, or not: then its
-    id may be taken again, or not yet, and from there on it is another story.
+    id may be taken again, or not yet, and from there on it is another story; what two calls of the same id are answered
+    may come in either order.
     """
     script = Script(data)
     whole = [heard(bytes(output)) for output in Site(script, None).output]
@@ -220,5 +226,7 @@ def endpoint(data: bytes) -> None:
         return
     for one, other in zip(whole, cut, strict=True):
         for key in one.keys() & other.keys():
+            if key is not None and max(ends(one[key]), ends(other[key])) > 1:
+                continue
             common = min(len(one[key]), len(other[key]))
             assert one[key][:common] == other[key][:common], f"{one[key]} in one go, {other[key]} in pieces"

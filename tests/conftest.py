@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from importlib.util import find_spec
 
 import pytest
 
 from tests.kit.runtimes import Runtime, runtimes
+
+collect_ignore = [] if find_spec("opentelemetry") else ["core/test_opentelemetry.py", "parity/test_tracing.py"]
+"""The worlds `core` and `http` show that all but its own module works without OpenTelemetry."""
 
 
 @pytest.fixture(params=runtimes(), ids=str)

@@ -112,6 +112,15 @@ def test_what_is_no_json_is_refused_with_advice(capsys: pytest.CaptureFixture[st
     assert text.endswith("text needs its quotes: '\"hello\"'")
 
 
+def test_a_server_says_what_a_signal_does() -> None:
+    command = parse(["serve", "some_hubs:hub"], "prog")
+    assert isinstance(command, ServeCommand)
+    assert command.farewell("SIGINT", again=False) == (
+        "SIGINT: shutting down; running calls have 5 s to end, another signal cancels them at once"
+    )
+    assert command.farewell("SIGTERM", again=True) == "SIGTERM: cancelling what still runs"
+
+
 def test_results_are_shown_as_one_line() -> None:
     assert to_json({"a": [1, None, "\n\u2603"]}) == '{"a":[1,null,"\\n\u2603"]}'
     assert to_json([b"hi", datetime(2024, 2, 29, tzinfo=UTC), 1j]) == '["aGk=","2024-02-29T00:00:00Z","1j"]'

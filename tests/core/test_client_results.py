@@ -518,7 +518,8 @@ def test_a_call_that_waits_at_the_end_of_a_shutdown_is_cancelled() -> None:
     room.a.session.shut_down(now=0.0)
     room.a.session.handle_timeout(now=5.0)
     room.shell.cancel_asked()
-    assert room.a.hear() == [completion(), {"type": 7, "allowReconnect": True}]
+    error = "An unexpected error occurred invoking 'Ask' on the server."
+    assert room.a.hear() == [completion(error=error), {"type": 7, "allowReconnect": True}]
     assert room.a.ask(completion("s1", result="late")) == []
 
 

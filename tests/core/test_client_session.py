@@ -836,3 +836,63 @@ def test_an_upload_that_waits_for_acks_does_not_wait_for_ever_behind_slow_handle
     server.shell.finish(server.shell.find("news"))
     server.shell.finish(server.shell.find("news"))
     assert len(server.hear()) == 1
+
+
+# --- headers of calls, and the log -----------------------------------------------------------------------------------
+
+
+def test_every_call_asks_for_headers_when_it_is_made() -> None:
+    numbers = iter(range(10))
+    server = ServerPeer(call_headers=lambda: {"traceparent": f"00-{next(numbers)}"})
+    server.session.send("a")
+    server.session.invoke("b")
+    server.session.stream("c")
+    said = server.hear()
+    assert [message["headers"] for message in said] == [{"traceparent": f"00-{number}"} for number in range(3)]
+
+
+def test_no_headers_are_none_on_the_wire() -> None:
+    server = ServerPeer(call_headers=dict)
+    server.session.send("a")
+    assert server.hear() == [invoke("a")]
+
+
+def test_headers_that_cannot_be_had_are_the_callers_error_and_nothing_is_sent() -> None:
+    def fail() -> dict[str, str]:
+        raise ValueError("no headers")
+
+    server = ServerPeer(call_headers=fail)
+    for call in (server.session.send, server.session.invoke, server.session.stream):
+        with pytest.raises(ValueError, match="no headers"):
+            call("a", [Upload([1])])
+    assert server.hear() == []
+
+
+def test_what_the_server_writes_is_short_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    server = ServerPeer()
+    server.say(invoke("x\n" * 1000))
+    (record,) = caplog.records
+    assert len(record.getMessage()) < 400
+    assert record.getMessage().isprintable()
+    assert (vars(record)["hub_method"], vars(record)["hub"]) == (r"x\n" * 100 + "...", None)
+
+
+def test_headers_that_cannot_be_had_or_sent_leave_everything_as_it_was() -> None:
+    bad: list[Any] = [{"n": 1}, {1: "n"}, {"n": ""}, {"": "n"}]
+    found: list[Any] = [ValueError("none"), *bad]
+
+    def headers() -> Any:
+        headers = found.pop(0)
+        if isinstance(headers, Exception):
+            raise headers
+        return headers
+
+    peer = ServerPeer(call_headers=headers)
+    with pytest.raises(ValueError, match="none"):
+        peer.session.invoke("Invoke", [Upload([1])])
+    for _ in bad:
+        with pytest.raises(LocalProtocolError, match="names and values of headers are texts that are not empty"):
+            peer.session.invoke("Invoke")
+    found.append({"n": "1"})
+    peer.session.invoke("Invoke")
+    assert peer.hear() == [{"type": 1, "headers": {"n": "1"}, "invocationId": "1", "target": "Invoke", "arguments": []}]

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from hubproto_core import (
     CancelInvocation,
+    Codec,
     Completion,
     ConnectionClosed,
     Event,
@@ -24,6 +25,7 @@ from hubproto_core import (
     InvocationBindingFailure,
     JsonCodec,
     LocalProtocolError,
+    MessagePackCodec,
     RemoteProtocolError,
     Role,
     Shape,
@@ -1866,3 +1868,38 @@ def test_a_stateful_connection_never_raises_because_of_its_peer_and_ends_once(
     assert conn.next_timeout() is None
     conn.data_to_send(now=now)
     assert conn.unsent == 0
+
+
+# --- headers and deadlines -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", [JsonCodec(), MessagePackCodec()], ids=lambda codec: codec.name)
+def test_headers_travel_with_calls(codec: Codec) -> None:
+    caller, called = (HubConnection(role, [codec], now=0.0) for role in (Role.CLIENT, Role.SERVER))
+    feed(called, caller.data_to_send(now=0.0))
+    feed(caller, called.data_to_send(now=0.0))
+    headers = {"traceparent": "00-x", "tracestate": "a=b"}
+    caller.send("a", headers=headers)
+    caller.invoke("b", headers=headers)
+    caller.stream("c", headers=headers)
+    caller.invoke("d")
+    calls = feed(called, caller.data_to_send(now=0.0))
+    assert [call.headers for call in calls] == [headers, headers, headers, None]  # type: ignore[union-attr]
+
+
+@BOTH
+@pytest.mark.parametrize("why", ["handshake", "silence", "close", "broken"])
+def test_an_end_by_a_deadline_is_told_apart(role: Role, why: str) -> None:
+    conn = fresh(role)
+    if why != "handshake":
+        conn.receive_data(HANDSHAKE + PING if role is Role.SERVER else b"{}\x1e", now=0.0)
+        events(conn)
+    assert not conn.timed_out
+    if why == "close":
+        conn.close()
+    elif why == "broken":
+        conn.receive_eof(TransportError("reset"), now=1.0)
+    else:
+        conn.handle_timeout(now=40.0)
+    the_end(conn)
+    assert conn.timed_out is (why in ("handshake", "silence"))

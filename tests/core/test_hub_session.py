@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hubproto_core import (
+    Authorization,
     Call,
     EndOfStream,
     Hub,
@@ -992,7 +993,87 @@ def test_calls_that_do_not_end_in_time_are_cancelled() -> None:
     assert client.shell.asked_to_cancel == []
     client.session.handle_timeout(now=6.0)
     client.shell.cancel_asked()
-    assert client.hear(6.0) == [completion("1"), completion("2"), GOODBYE]
+    error = "An unexpected error occurred invoking '{}' on the server."  # nobody may take them for done
+    assert client.hear(6.0) == [
+        completion("1", error=error.format("Slow")),
+        completion("2", error=error.format("Count")),
+        GOODBYE,
+    ]
+
+
+def test_a_call_cancelled_by_the_shutdown_that_answers_all_the_same_has_one_completion() -> None:
+    client = served(shutdown_timeout=5.0, max_parallel_calls=3)
+    client.say(invoke("Slow", 1, id="1"), invoke("Slow", 2, id="2"), invoke("Slow", 3, id="3"))
+    client.session.shut_down(now=1.0)
+    client.session.handle_timeout(now=6.0)
+    client.shell.run()
+    stubborn, angry, late = client.shell.asked_to_cancel
+    client.shell.finish(stubborn, "done")
+    client.shell.fail(angry, HubError("no"))
+    client.session.call_cancelled(angry)
+    assert client.hear(6.0) == [
+        completion("1", result="done"),
+        completion("2", error=THREW.format("Slow") + " HubException: no"),
+    ]
+    client.shell.finish(late, "late")
+    assert client.hear(9.0) == [completion("3", result="late"), GOODBYE]
+
+
+def test_what_is_cut_short_is_closed_at_once_and_cancelled_once_more() -> None:
+    hub = make_hub()
+    hub.on_disconnected(lambda: WAITS)
+    client = HubPeer(hub, HubConfig(max_parallel_calls=2))
+    client.say(invoke("Slow", 1), invoke("Slow", 2, id=None), invoke("Add", 1, 2, id="3"))
+    asked, told = client.shell.running
+    client.session.cut_short(now=0.0)
+    assert client.hear() == [GOODBYE]
+    hook = client.shell.find("on_disconnected")
+    assert client.shell.asked_to_cancel == [asked, told, hook]
+    client.session.cut_short(now=0.0)
+    client.shell.run()
+    assert client.shell.asked_to_cancel == [asked, told, hook, asked, told, hook]
+    client.shell.cancel(asked)
+    client.shell.finish(told)
+    assert [client.session.finished] == [False]
+    client.shell.cancel(hook)
+    assert [client.session.finished] == [True]
+    assert client.hear() == []
+
+
+@pytest.mark.parametrize("outcome", [True, False, ValueError("broken")], ids=["allowed", "refused", "broken"])
+def test_what_a_policy_decides_when_all_has_been_cut_short_interests_nobody(
+    outcome: bool | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = Hub()
+
+    async def policy(authorization: Authorization) -> bool:
+        raise NotImplementedError
+
+    hub.method("Guarded", requires=policy)(lambda: None)
+    client = HubPeer(hub)
+    client.say(invoke("Guarded"))
+    (check,) = client.shell.running
+    client.session.cut_short(now=0.0)
+    if isinstance(outcome, Exception):
+        client.shell.fail(check, outcome)
+    else:
+        client.shell.finish(check, outcome)
+    assert client.hear() == [GOODBYE]
+    assert client.session.finished
+    assert client.shell.labels() == []
+    assert len(caplog.records) == isinstance(outcome, Exception)  # which is a mistake all the same
+
+
+def test_calls_of_a_client_that_has_left_can_be_cancelled() -> None:
+    client = served()
+    client.say(invoke("Slow", 1, id=None), {"type": 7})
+    (told,) = client.shell.running
+    client.session.cancel_all()
+    client.session.cancel_all()
+    client.shell.run()
+    assert client.shell.asked_to_cancel == [told]
+    client.shell.cancel(told)
+    assert client.session.finished
 
 
 @pytest.mark.parametrize("handshake", [b"", HANDSHAKE])

@@ -792,3 +792,20 @@ def test_bad_bytes_never_raise(mutations: list[tuple[int, int, bytes]], size: in
     journey.socket.receive_eof(now=0.0)
     journey.run()
     assert journey.client.closed or len(journey.sockets) == 2
+
+
+def test_calls_carry_the_headers_that_are_asked_for() -> None:
+    journey = Opened(call_headers=lambda: {"traceparent": "00-x"})
+    journey.client.started().send("Note")
+    assert journey.hear()[0] == [
+        {"type": 1, "headers": {"traceparent": "00-x"}, "target": "Note", "arguments": []},
+    ]
+
+
+def test_log_records_say_which_hub_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    journey = Opened(url="http://user:pass@h/chat?access_token=s3cret", access_token="s3cret")
+    journey.say({"type": 1, "target": "Note", "arguments": []})
+    (record,) = caplog.records
+    assert vars(record)["hub"] == "http://h/chat"
+    assert vars(record)["hub_method"] == "Note"
+    assert "s3cret" not in str(vars(record))

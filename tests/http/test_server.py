@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -514,6 +515,111 @@ def test_a_client_in_its_handshake_does_not_keep_a_server_open() -> None:
         peer.socket.take(now)
     assert over(peer.socket)
     assert served.server.closed
+
+
+def test_a_server_has_a_hub() -> None:
+    with pytest.raises(ValueError, match="a HubServer needs at least one hub"):
+        HubServer({}, entropy=Entropy())
+
+
+def test_a_shutdown_cancels_what_clients_that_have_left_had_sent() -> None:
+    served = site(HubConfig(shutdown_timeout=5.0))
+    peer, server = served.websocket(), served.server
+    peer.ask({"type": 1, "target": "Slow", "arguments": []})
+    peer.exchange(CloseConnection(1000))
+    told = served.shell.find("Slow")
+    server.shut_down(now=1.0)
+    assert server.next_timeout() == 6.0
+    server.handle_timeout(now=5.9)
+    served.shell.run()
+    assert served.shell.asked_to_cancel == []
+    server.handle_timeout(now=6.0)
+    served.shell.run()
+    assert served.shell.asked_to_cancel == [told]
+    assert [server.closed] == [False]
+    served.shell.cancel(told)
+    assert [server.closed] == [True]
+
+
+def test_a_last_hook_that_does_not_end_is_cancelled_in_the_end() -> None:
+    hub = make_hub()
+    hub.on_disconnected(lambda: WAITS)
+    served = Site(hub, HubConfig(shutdown_timeout=5.0, close_timeout=2.0))
+    peer, server = served.websocket(), served.server
+    peer.ask(call("Slow"))
+    server.shut_down(now=0.0)
+    peer.socket.conn.handle_timeout(now=5.0)
+    server.handle_timeout(now=5.0)
+    served.shell.cancel_asked()
+    peer.exchange(CloseConnection(1000), now=5.0)
+    hook = served.shell.find("on_disconnected")
+    assert server.next_timeout() == 12.0
+    server.handle_timeout(now=11.9)
+    assert hook not in served.shell.asked_to_cancel
+    server.handle_timeout(now=12.0)
+    served.shell.run()
+    assert hook in served.shell.asked_to_cancel
+    assert server.next_timeout() is None
+    served.shell.cancel(hook)
+    assert server.closed
+
+
+def test_closing_a_second_time_waits_for_nobody() -> None:
+    served = site(HubConfig(shutdown_timeout=5.0, close_timeout=2.0))
+    server = served.server
+    busy, silent, bare = served.websocket(), served.websocket(), WebSocket(served.socket())
+    idle = served.socket()
+    busy.ask(call("Slow"))
+    assert [server.closing] == [False]
+    server.close(now=0.0)
+    assert [server.closing] == [True]
+    assert split(silent.exchange_bytes(b"")) == ([GOODBYE], [(1000, None)])
+    assert silent.socket.conn.next_timeout() == 2.0
+    server.close(now=0.5)
+    assert split(busy.exchange_bytes(b"", now=0.5)) == ([GOODBYE], [(1000, None)])
+    for peer in (busy, silent, bare):
+        peer.socket.take(0.5)
+        assert peer.socket.conn.next_timeout() == 0.5
+        peer.socket.conn.handle_timeout(now=0.5)
+        peer.socket.take(0.5)
+        assert over(peer.socket)
+    assert over(idle)
+    assert [server.closed] == [False]
+    served.shell.cancel_asked()
+    assert [server.closed] == [True]
+
+
+def test_closing_a_second_time_waits_for_no_socket_that_takes_nothing() -> None:
+    served = site(HubConfig(shutdown_timeout=5.0, close_timeout=2.0))
+    peer, server = served.websocket(), served.server
+    peer.ask(call("Slow"))
+    server.close(now=1.0)
+    server.close(now=1.0)
+    conn = peer.socket.conn
+    deadline = conn.next_timeout()
+    assert deadline is not None
+    assert deadline <= 1.0
+    conn.handle_timeout(now=1.0)
+    assert conn.finished
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (http("GET", "/nowhere?access_token=s3cret"), "/nowhere is answered with status 404"),
+        (http("GET", "/a%0ab"), "/a%0ab is answered with status 404"),
+        (b"nonsense\r\n\r\n", "what is no request is answered with status 400"),
+    ],
+    ids=["with a secret", "with a line feed", "nonsense"],
+)
+def test_refusals_are_logged_as_details_without_secrets(
+    request_: bytes, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    site().socket().send(request_)
+    (record,) = caplog.records
+    assert (record.name, record.levelno, record.getMessage()) == ("hubproto_core.http", logging.DEBUG, text)
+    assert vars(record)["connection_id"] is None
 
 
 # --- properties ------------------------------------------------------------------------------------------------------

@@ -6,13 +6,18 @@ import json
 from typing import Any, Self
 
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, CloseConnection, Event, Request, TextMessage
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Request, TextMessage
+
+from hubproto_core import Codec, HubMessage
+from hubproto_core._binding import AnyBinder
+from hubproto_core._framing import RecordBuffer
+from hubproto_core._messages import Ping
 
 from .runtimes import Runtime
 from .tcp import Tcp
 from .wire import HANDSHAKE, RS, pack
 
-__all__ = ["Peer"]
+__all__ = ["CodecPeer", "Peer"]
 
 
 class Peer:
@@ -25,6 +30,8 @@ class Peer:
         self.tcp = tcp
         self.closed: int | None = None
         """The code of the other side's close frame; 1006 for an end without one."""
+        self.kinds: list[type[Event]] = []
+        """What kind of frames have come."""
         self._ws = WSConnection(role)
         self._text = ""
 
@@ -93,6 +100,9 @@ class Peer:
             records.append(record)
         return records
 
+    def _take_bytes(self, data: bytes) -> None:
+        raise AssertionError(f"a binary frame in a conversation in JSON: {data!r}")
+
     async def _send(self, event: Event) -> None:
         await self.tcp.send(self._ws.send(event))
 
@@ -112,8 +122,70 @@ class Peer:
             return
         self._ws.receive_data(data)
         for event in self._ws.events():
+            self.kinds.append(type(event))
             if isinstance(event, TextMessage):
                 self._text += event.data
+            elif isinstance(event, BytesMessage):
+                self._take_bytes(bytes(event.data))
             elif isinstance(event, CloseConnection):
                 self.closed = event.code
                 return
+
+
+class CodecPeer(Peer):
+    """A client that speaks either encoding: messages instead of JSON."""
+
+    codec: Codec
+    _buffer: RecordBuffer
+
+    @classmethod
+    async def dial_in(cls, rt: Runtime, port: int, codec: Codec, path: str = "/hub") -> Self:
+        """Be a client, as far as the hub handshake is done."""
+        peer = cls(await rt.tcp(port), cls.CLIENT)
+        peer.codec = codec
+        peer._buffer = RecordBuffer()
+        await peer.upgrade(path)
+        await peer.write(pack({"protocol": codec.name, "version": 1}))
+        while (answer := peer._take_text()) is None:
+            await peer._receive()
+        assert answer == b"{}"
+        return peer
+
+    async def say(self, *messages: HubMessage) -> None:
+        """Send hub messages, together."""
+        await self.say_bytes(b"".join(self.codec.encode(message) for message in messages))
+
+    async def say_bytes(self, data: bytes) -> None:
+        """Send one WebSocket message of the kind that the encoding wants."""
+        is_text = self.codec.transfer_format == "text"
+        await self._send(TextMessage(data.decode()) if is_text else BytesMessage(data))
+
+    async def hear(self) -> HubMessage | None:
+        """Return the next message that is no ping; None when the other side has ended the connection."""
+        while True:
+            self._buffer.append(self._text.encode())
+            self._text = ""
+            record = self.codec.next_record(self._buffer, None)
+            if record is not None:
+                message = self.codec.decode(record, AnyBinder(), 64)
+                if not isinstance(message, Ping):
+                    return message
+            elif self.closed is not None:
+                return None
+            else:
+                await self._receive()
+
+    async def hear_all(self) -> list[HubMessage]:
+        """Return all the messages that still come."""
+        messages = []
+        while (message := await self.hear()) is not None:
+            messages.append(message)
+        return messages
+
+    def _take_text(self) -> bytes | None:
+        self._buffer.append(self._text.encode())
+        self._text = ""
+        return self._buffer.take_text(None)
+
+    def _take_bytes(self, data: bytes) -> None:
+        self._buffer.append(data)

@@ -42,7 +42,8 @@ class TrioRuntime(Runtime):
                 error = raised
                 nursery.cancel_scope.cancel()
             else:
-                server.close()
+                if not server.closing:
+                    server.close()
         if error is not None:
             raise error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextvars import copy_context
 from types import coroutine
 from typing import Any, Final
 
@@ -96,9 +97,10 @@ class Shell:
         """The call goes on, from where it waited, to where it waits again or ends; it ends as it is bound to."""
         self.run()
         if call not in self._coroutines:
-            self._coroutines[call] = call.function(*call.session.build_arguments(call, call.incoming))
+            self._coroutines[call] = self._call(call)
         try:
-            self._coroutines[call].send(None)
+            context = copy_context() if call.context is None else call.context
+            context.run(self._coroutines[call].send, None)
         except StopIteration as stop:
             self.finish(call, stop.value)
         except Exception as error:
@@ -123,7 +125,7 @@ class Shell:
 
     def _run_inline(self, call: RunningCall) -> None:
         try:
-            result = call.function(*call.session.build_arguments(call, call.incoming))
+            result = self._call(call)
         except Exception as error:
             self.fail(call, error)
         else:
@@ -131,6 +133,12 @@ class Shell:
                 call.session.call_waits(call)
             else:
                 self.finish(call, result)
+
+    def _call(self, call: RunningCall) -> Any:
+        arguments = call.session.build_arguments(call, call.incoming)
+        if call.context is None:
+            return call.function(*arguments)
+        return call.context.run(call.function, *arguments)
 
     def _end(self, call: RunningCall) -> None:
         self.run()
@@ -235,6 +243,7 @@ class ServerPeer(Peer):
         *,
         stateful: bool = False,
         handshake: bool = True,
+        call_headers: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
         shell = Shell()
         session = ClientSession(
@@ -243,6 +252,7 @@ class ServerPeer(Peer):
             config=config or HubConfig(),
             effects=shell.effects,
             stateful=stateful,
+            call_headers=call_headers,
             now=0.0,
         )
         super().__init__(session, shell)

@@ -30,6 +30,15 @@ class Tcp:
         """Open a connection to a port of this machine."""
         return cls(rt, socket.create_connection(("127.0.0.1", port)))  # of the kernel's backlog: it does not block
 
+    @classmethod
+    async def connect_cramped(cls, rt: Readiness, port: int) -> Self:
+        """Open a connection for which the kernels keep little, at either end: some 100 KB instead of megabytes."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1024)
+        sock.connect(("127.0.0.1", port))
+        return cls(rt, sock)
+
     def __enter__(self) -> Self:
         return self
 

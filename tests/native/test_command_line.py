@@ -15,7 +15,14 @@ import pytest
 ADAPTERS = [name for name in ("hubproto_trio", "hubproto_asyncio") if find_spec(name)]
 
 HUB = """
+import sys
+
 from hubproto_core import Hub
+
+if "hubproto_asyncio" in sys.modules:
+    from asyncio import sleep
+else:
+    from trio import sleep
 
 hub = Hub()
 
@@ -29,6 +36,20 @@ def add(x: int, y: int) -> int:
 async def count(n: int):
     for i in range(n):
         yield {"i": i}
+
+
+@hub.method("Slow")
+async def slow():
+    print("begun", flush=True)
+    try:
+        await sleep(3600)
+    finally:
+        print("ended", flush=True)
+
+
+@hub.on_disconnected
+def disconnected():
+    print("disconnected", flush=True)
 
 
 @hub.method("Fail")
@@ -101,3 +122,53 @@ def test_a_port_that_is_taken_is_one_line(adapter: str, tmp_path: Path) -> None:
         command = [sys.executable, "-m", adapter, "serve", "my_hubs:hub", "--port", port]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+# signals
+
+
+@contextmanager
+def calling_slow(adapter: str, url: str, server: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """A client that waits for a call which never ends."""
+    command = [sys.executable, "-m", adapter, "invoke", url, "Slow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "begun\n"
+            yield client
+        finally:
+            client.kill()
+
+
+def log_of(server: subprocess.Popen[str], adapter: str) -> list[str]:
+    """What the adapter has logged, without the time; nothing else may be there."""
+    assert server.stderr is not None
+    lines = server.stderr.read().splitlines()
+    assert all(f" {adapter}: " in line for line in lines), lines
+    return [line.partition(f" {adapter}: ")[2] for line in lines]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_server_in_order_and_one_line_says_so(
+    adapter: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    with serving(adapter, tmp_path) as (_, server):
+        server.send_signal(number)
+        assert server.wait(10) == 0
+        assert log_of(server, adapter) == [
+            f"{number.name}: shutting down; running calls have 5 s to end, another signal cancels them at once"
+        ]
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_cancels_everything_at_once(adapter: str, second: signal.Signals, tmp_path: Path) -> None:
+    with serving(adapter, tmp_path) as (url, server), calling_slow(adapter, url, server) as client:
+        server.send_signal(signal.SIGTERM)
+        assert server.stderr is not None
+        assert "SIGTERM: shutting down" in server.stderr.readline()
+        server.send_signal(second)
+        assert server.wait(4) == 128 + second
+        assert log_of(server, adapter) == [f"{second.name}: cancelling what still runs"]
+        assert server.stdout is not None
+        assert sorted(server.stdout.read().splitlines()) == ["disconnected", "ended"]
+        assert client.wait(10) == 1

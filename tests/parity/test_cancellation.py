@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from hubproto_core import Hub, HubConfig
+from hubproto_core import Hub, HubConfig, HubError
 from tests.kit.peer import Peer
 from tests.kit.runtimes import Event, Runtime
 
@@ -24,6 +24,8 @@ class SlowHub(Hub):
         self.method("Slow")(self.slow)
         self.method("Ticks")(self.ticks)
         self.method("Stubborn")(self.stubborn)
+        self.method("Angry")(self.angry)
+        self.method("Lingering")(self.lingering)
         self.method("Steady", cancellable=False)(self.steady)
         self.method("Gated")(self.gated)
         self.method("Add")(lambda a, b: a + b)
@@ -47,6 +49,21 @@ class SlowHub(Hub):
         except self.rt.Cancelled:
             return "carried on"
         return ""
+
+    async def angry(self) -> str:
+        try:
+            await self._last("angry")
+        except self.rt.Cancelled:
+            raise HubError("not now") from None
+        return ""
+
+    async def lingering(self) -> AsyncIterator[int]:
+        yield 0
+        try:
+            await self._last("lingering")
+        except self.rt.Cancelled:
+            self.ended.append("carried on")
+        yield 1
 
     async def gated(self) -> str:
         self.begun.append("gated")
@@ -142,6 +159,55 @@ async def test_a_method_that_catches_its_cancellation_answers(rt: Runtime) -> No
             assert await peer.read() == {"type": 3, "invocationId": "1", "result": "carried on"}
             await peer.send({"type": 1, "invocationId": "2", "target": "Add", "arguments": [2, 3]})
             assert await peer.read() == {"type": 3, "invocationId": "2", "result": 5}
+
+
+async def test_a_method_that_fails_when_it_is_cancelled_answers_with_that_once(rt: Runtime) -> None:
+    hub = SlowHub(rt)
+    async with rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send({"type": 1, "invocationId": "1", "target": "Angry", "arguments": []})
+            await rt.eventually(lambda: hub.begun == ["angry"])
+            await peer.send({"type": 5, "invocationId": "1"}, {"type": 5, "invocationId": "1"})
+            error = "An unexpected error occurred invoking 'Angry' on the server. HubException: not now"
+            assert await peer.read() == {"type": 3, "invocationId": "1", "error": error}
+            await peer.send({"type": 1, "invocationId": "2", "target": "Add", "arguments": [2, 3]})
+            assert await peer.read() == {"type": 3, "invocationId": "2", "result": 5}
+
+
+async def test_a_stream_that_carries_on_when_it_is_cancelled_has_one_completion_behind_all_its_items(
+    rt: Runtime,
+) -> None:
+    hub = SlowHub(rt)
+    async with rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send({"type": 4, "invocationId": "1", "target": "Lingering", "arguments": []})
+            await rt.eventually(lambda: hub.begun == ["lingering"])
+            await peer.send({"type": 5, "invocationId": "1"})
+            heard = [await peer.read()]
+            while heard[-1]["type"] == 2:
+                heard.append(await peer.read())
+            assert heard[-1] == {"type": 3, "invocationId": "1"}
+            assert hub.ended == ["lingering", "carried on"]
+            await peer.send({"type": 1, "invocationId": "2", "target": "Add", "arguments": [2, 3]})
+            assert await peer.read() == {"type": 3, "invocationId": "2", "result": 5}
+
+
+@pytest.mark.parametrize("target", ["Stubborn", "Angry"])
+async def test_what_swallows_the_end_of_its_connection_answers_nobody(
+    rt: Runtime, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = SlowHub(rt)
+    left: list[Exception | None] = []
+    hub.on_disconnected(lambda error: left.append(error))
+    async with rt.serve(hub) as server:
+        with await Peer.dial(rt, server.port) as peer:
+            await peer.send({"type": 1, "invocationId": "1", "target": target, "arguments": []})
+            await rt.eventually(lambda: hub.begun)
+            await peer.send({"type": 7})
+            assert await peer.read_until_closed() == [{"type": 7}]
+        await rt.eventually(lambda: left == [None])
+    assert hub.ended == [target.lower()]
+    assert caplog.records == []
 
 
 async def test_a_cancelled_call_is_answered_once(rt: Runtime) -> None:

@@ -13,12 +13,14 @@ from hubproto_core.cli import Command, InvokeCommand, ServeCommand, StreamComman
 
 from . import connect, serve
 
+logger = logging.getLogger("hubproto_asyncio")
 
-async def run(command: Command) -> None:
-    """Do what was asked for."""
+
+async def run(command: Command) -> int:
+    """Do what was asked for; returns the exit status."""
     match command:
         case ServeCommand():
-            await run_server(command)
+            return await run_server(command)
         case InvokeCommand(url=url, method=method, arguments=arguments, protocol=protocol):
             async with connect(url, protocol=protocol) as hub:
                 print(to_json(await hub.invoke(method, *arguments)))
@@ -28,37 +30,39 @@ async def run(command: Command) -> None:
                     print(to_json(item), flush=True)
         case _:
             assert_never(command)
+    return 0
 
 
-async def run_server(command: ServeCommand) -> None:
-    """Serve until a signal comes; a second one does not wait for running calls."""
+async def run_server(command: ServeCommand) -> int:
+    """Serve until a signal comes; with a second one, cancel what runs, and return the status that says so."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stopping = asyncio.Event()
-    this_task = asyncio.current_task()
-
-    def stop() -> None:
-        if stopping.is_set() and this_task is not None:
-            this_task.cancel()
-        stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    status = 0
     async with serve(command.hub, command.path, command.host, command.port, config=command.config) as server:
+
+        def stop(number: signal.Signals) -> None:
+            nonlocal status
+            if server.closing:
+                status = 128 + number
+            logger.info(command.farewell(number.name, again=server.closing))
+            server.close()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
         print(f"listening on http://{command.host}:{server.port}{command.path}", flush=True)
-        await stopping.wait()
+        await server.wait_closed()
+    return status
 
 
 def main() -> int:
     """Run the command line; returns the exit status."""
     command = parse(sys.argv[1:], "python -m hubproto_asyncio")
     try:
-        asyncio.run(run(command))
+        return asyncio.run(run(command))
     except (HubProtoError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -31,12 +31,14 @@ def connect(
     protocol: Literal["json", "messagepack"] | Codec = "json",
     ssl_context: ssl.SSLContext | None = None,
     config: HubConfig | None = None,
+    call_headers: Callable[[], Mapping[str, str]] | None = None,
 ) -> Connection:
     """Return a client of the hub at `url` (http or https), to be entered: `async with connect(url) as hub:`.
 
     `headers` and `access_token` go with every request; `skip_negotiation` opens the WebSocket at once. `protocol` is
     the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its own. The timeouts of `config`
-    are the client's; its `max_message_size` is unlimited unless you set one.
+    are the client's; its `max_message_size` is unlimited unless you set one. `call_headers` is asked at every call,
+    where it is made, for headers of the message: `hubproto_core.opentelemetry.trace_headers` gives `traceparent`.
 
     Entering raises `TransportError` when there is no way to the hub, `HubError` when it refuses the handshake.
     Leaving in order says farewell, within `HubConfig.close_timeout`; leaving by an exception or cancellation drops the
@@ -46,6 +48,7 @@ def connect(
         headers=headers or {},
         access_token=access_token,
         skip_negotiation=skip_negotiation,
+        call_headers=call_headers,
     )
     return Connection(
         HubClient(url, entropy=os.urandom, options=options, config=config, protocol=protocol), ssl_context

@@ -154,8 +154,12 @@ class Runner:
         if call.streams:
             work = self._send_items(call)
         else:
+            context = call.context
             try:
-                result = call.function(*self._arguments(call))
+                if context is None:
+                    result = call.function(*self._arguments(call))
+                else:
+                    result = context.run(call.function, *self._arguments(call))
             except Exception as error:
                 call.session.call_failed(call, error)
                 return
@@ -166,7 +170,7 @@ class Runner:
             else:
                 call.session.call_returned(call, result)
                 return
-        task = self._loop.create_task(work)
+        task = self._loop.create_task(work, context=call.context)
         self._tasks[call] = task
         task.add_done_callback(partial(self._report, call))
         call.session.call_waits(call)

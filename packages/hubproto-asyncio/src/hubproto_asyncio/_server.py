@@ -51,9 +51,17 @@ class Server:
         return self._machine.context(hub)
 
     def close(self) -> None:
-        """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end."""
+        """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end.
+
+        The second time everything that still runs is cancelled at once. `wait_closed` waits until all has ended.
+        """
         self._listener.close()
-        self._machine.shut_down(now=self._loop.time())
+        self._machine.close(now=self._loop.time())
+
+    @property
+    def closing(self) -> bool:
+        """`close` was called."""
+        return self._machine.closing
 
     async def wait_closed(self) -> None:
         """Wait until `close` was called and everything has ended."""
@@ -110,7 +118,8 @@ async def serve(
     await server.listen(host, port, ssl_context, http.request_timeout)
     try:
         yield server
-        server.close()
+        if not server.closing:
+            server.close()
         await server.wait_closed()
     finally:
         await server.stop()

@@ -48,6 +48,7 @@ from ._messages import (
     StreamInvocation,
     StreamItem,
 )
+from ._observer import ConnectionStatus, ObservedCall, ObservedConnection, Observer
 from ._proxies import wire_name
 from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
@@ -73,6 +74,7 @@ __all__ = [
     "Completion",
     "ConnectionClosed",
     "ConnectionInfo",
+    "ConnectionStatus",
     "Effect",
     "EffectQueue",
     "EndOfStream",
@@ -97,6 +99,9 @@ __all__ = [
     "LocalProtocolError",
     "MessagePackCodec",
     "Next",
+    "ObservedCall",
+    "ObservedConnection",
+    "Observer",
     "OutgoingCall",
     "Pending",
     "Ping",

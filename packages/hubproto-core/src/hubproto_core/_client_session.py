@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
@@ -17,14 +16,13 @@ from ._effects import EffectSink
 from ._errors import HubError
 from ._events import ConnectionClosed
 from ._hub import Method
+from ._logs import NOBODY, client_log, facts, one_line
 from ._messages import Invocation, InvocationBindingFailure, StreamInvocation
 from ._running import RunningCall, Upload
 from ._session import Session
 from ._signature import Signature
 
 __all__ = ["ClientSession", "Handlers"]
-
-logger = logging.getLogger("hubproto_core.client")
 
 
 class Handlers:
@@ -57,9 +55,12 @@ class Handlers:
 
 
 class ClientSession(Session):
-    """One connection of a client to a hub. Handlers run one after another, in the order of the server's calls."""
+    """One connection of a client to a hub. Handlers run one after another, in the order of the server's calls.
 
-    __slots__ = ("_current", "_handlers", "_queue", "is_open")
+    `call_headers` is asked at every call for the headers of its message. `log_facts`: see `HubConnection`.
+    """
+
+    __slots__ = ("_current", "_handlers", "_log_facts", "_queue", "is_open")
 
     def __init__(
         self,
@@ -69,10 +70,15 @@ class ClientSession(Session):
         config: HubConfig,
         effects: EffectSink,
         stateful: bool = False,
+        call_headers: Callable[[], Mapping[str, str]] | None = None,
+        log_facts: Mapping[str, object] | None = None,
         now: float,
     ) -> None:
-        super().__init__(config, effects)
-        self._conn = HubConnection(Role.CLIENT, [codec], config=config, binder=self, stateful=stateful, now=now)
+        super().__init__(config, effects, call_headers)
+        self._log_facts = NOBODY if log_facts is None else log_facts
+        self._conn = HubConnection(
+            Role.CLIENT, [codec], config=config, binder=self, stateful=stateful, log_facts=self._log_facts, now=now
+        )
         self._handlers = handlers
         self._queue: deque[RunningCall] = deque()  # handlers that wait for the one that runs
         self._current: RunningCall | None = None
@@ -119,7 +125,10 @@ class ClientSession(Session):
     def _receive_call(self, event: Invocation | StreamInvocation) -> None:
         methods = self._handlers.find(event.target)
         if not methods:
-            logger.warning("the server called %r, which has no handler", event.target)
+            target = one_line(event.target)
+            client_log.warning(
+                "the server called '%s', which has no handler", target, extra=facts(self._log_facts, method=target)
+            )
             if event.invocation_id is not None:
                 self._conn.complete(event.invocation_id, error="Client didn't provide a result.")
         for method in methods:
@@ -138,7 +147,13 @@ class ClientSession(Session):
         self._start_next()
 
     def _receive_bad_call(self, event: InvocationBindingFailure) -> None:
-        logger.warning("the server called %r with arguments that do not fit: %s", event.target, event.error)
+        target = one_line(event.target)
+        client_log.warning(
+            "the server called '%s' with arguments that do not fit: %s",
+            target,
+            one_line(event.error),
+            extra=facts(self._log_facts, method=target, error=event.error),
+        )
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error="Client failed to parse argument(s).")
 
@@ -172,7 +187,14 @@ class ClientSession(Session):
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
         if not isinstance(error, HubError):
             what = "upload" if isinstance(call.origin, Upload) else f"handler of {call.label!r}"
-            logger.error("the %s failed: %s: %s", what, type(error).__name__, error, exc_info=error)
+            client_log.error(
+                "the %s failed: %s: %s",
+                what,
+                type(error).__name__,
+                one_line(error),
+                exc_info=error,
+                extra=facts(self._log_facts, method=call.label, error=error),
+            )
         super()._fail_call(call, error)
 
     def _cancel_call(self, call: RunningCall) -> None:

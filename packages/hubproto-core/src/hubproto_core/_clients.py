@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Member(Protocol):
-    """One client's connection, as far as calling its methods goes."""
+    """One client's connection, as far as the others on its server are concerned. `HubSession` documents each."""
 
     connection_id: str
     user: str | None
@@ -46,6 +46,8 @@ class Member(Protocol):
     def push(self, data: bytes) -> None: ...
     def push_latest(self, key: Hashable, data: bytes) -> None: ...
     def invoke(self, target: str, arguments: Sequence[Any], shape: Shape) -> OutgoingCall: ...
+    def cancel_all(self) -> None: ...
+    def cut_short(self, *, now: float) -> None: ...
 
 
 class Registry:

@@ -31,7 +31,8 @@ class HubConfig:
     """Seconds between two acknowledgements of what has arrived, with stateful reconnect (SPEC 4.7.5)."""
 
     resume_window: float = 15.0
-    """Seconds that a stateful connection lives without a transport: DisconnectTimeout of a server (SPEC 4.7.7)."""
+    """Seconds that a stateful connection lives without a transport, and that a negotiated id waits for its connection:
+    DisconnectTimeout of a server (SPEC 4.7.7, 4.8)."""
 
     shutdown_timeout: float = 5.0
     """Seconds that running calls have to end when the server shuts down (SPEC 3.11, 4.8)."""

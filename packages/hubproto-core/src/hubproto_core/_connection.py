@@ -7,8 +7,9 @@ often is harmless.*
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from logging import DEBUG
 from typing import Any, NoReturn, assert_never
 
 from msgspec import UNSET
@@ -21,6 +22,7 @@ from ._config import HubConfig
 from ._errors import HubError, HubProtoError, LocalProtocolError, RemoteProtocolError, TransportError, error_text
 from ._events import ConnectionClosed, Event, HandshakeCompleted
 from ._framing import RecordBuffer
+from ._logs import NOBODY, client_log, facts, hub_log, one_line
 from ._messages import (
     Ack,
     CancelInvocation,
@@ -65,6 +67,7 @@ class HubConnection:
     `binder` knows the types of what arrives; without one every value arrives as plain Python.
     `stateful`: the transport may be replaced by another one when it breaks, if the handshake agrees on version 2 of the
     protocol (SPEC 4.7).
+    `log_facts` is what its log records carry in their `extra`: `hub`, `connection_id` and `user_id`.
     `now` is the time at which the transport was established, in seconds of any clock that does not go backwards; all
     later times are of the same clock.
     """
@@ -81,6 +84,7 @@ class HubConnection:
         "_end",
         "_eof",
         "_later",
+        "_log_facts",
         "_lost_by",
         "_next_id",
         "_output",
@@ -92,6 +96,7 @@ class HubConnection:
         "_state",
         "_timers",
         "_wants_replay",
+        "timed_out",
     )
 
     def __init__(
@@ -102,6 +107,7 @@ class HubConnection:
         config: HubConfig | None = None,
         binder: Binder | None = None,
         stateful: bool = False,
+        log_facts: Mapping[str, object] | None = None,
         now: float,
     ) -> None:
         if not codecs:
@@ -123,6 +129,9 @@ class HubConnection:
         self._next_id = 1
         self._peer_pinged = False
         self._end: ConnectionClosed | None = None
+        self.timed_out: bool = False
+        """A deadline ended the connection: nothing in time of the handshake, of the peer, or of a new transport."""
+        self._log_facts = NOBODY if log_facts is None else log_facts
         self._eof = False  # nothing follows what is in the buffer
         self._wants_replay = stateful
         self._replay: Replay | None = None  # only with stateful reconnect
@@ -299,30 +308,66 @@ class HubConnection:
         arguments: Sequence[Any] = (),
         *,
         stream_ids: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Call a method of the peer without waiting for an answer."""
-        self._require_open()
-        self._send_call(Invocation(target=target, arguments=arguments, stream_ids=stream_ids), stream_ids)
+        """Call a method of the peer without waiting for an answer.
 
-    def invoke(self, target: str, arguments: Sequence[Any] = (), *, stream_ids: Sequence[str] | None = None) -> str:
+        `headers` travel in the message. Names and values are texts that are not empty (SPEC 2.1); otherwise
+        `LocalProtocolError` is raised.
+        """
+        self._require_open()
+        headers = _sendable(headers)
+        self._send_call(
+            Invocation(headers=headers, target=target, arguments=arguments, stream_ids=stream_ids), stream_ids
+        )
+
+    def invoke(
+        self,
+        target: str,
+        arguments: Sequence[Any] = (),
+        *,
+        stream_ids: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
         """Call a method of the peer; its `Completion` will carry the id returned here."""
         self._require_open()
+        headers = _sendable(headers)
         invocation_id = self._new_id()
         self._send_call(
-            Invocation(invocation_id=invocation_id, target=target, arguments=arguments, stream_ids=stream_ids),
+            Invocation(
+                headers=headers,
+                invocation_id=invocation_id,
+                target=target,
+                arguments=arguments,
+                stream_ids=stream_ids,
+            ),
             stream_ids,
         )
         self._calls.outgoing[invocation_id] = IdState.CALL
         return invocation_id
 
-    def stream(self, target: str, arguments: Sequence[Any] = (), *, stream_ids: Sequence[str] | None = None) -> str:
+    def stream(
+        self,
+        target: str,
+        arguments: Sequence[Any] = (),
+        *,
+        stream_ids: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
         """Call a streaming method of the server; `StreamItem`s and a `Completion` will carry the id returned here."""
         self._require_open()
+        headers = _sendable(headers)
         if self._role is Role.SERVER:
             raise LocalProtocolError("only a client can ask for a stream (SPEC 2.1)")
         invocation_id = self._new_id()
         self._send_call(
-            StreamInvocation(invocation_id=invocation_id, target=target, arguments=arguments, stream_ids=stream_ids),
+            StreamInvocation(
+                headers=headers,
+                invocation_id=invocation_id,
+                target=target,
+                arguments=arguments,
+                stream_ids=stream_ids,
+            ),
             stream_ids,
         )
         self._calls.outgoing[invocation_id] = IdState.STREAM
@@ -534,6 +579,7 @@ class HubConnection:
             if farewell is not None:
                 self._append(farewell)
         self._go(cause)
+        self.timed_out = cause is Cause.EXPIRED
         self._end = ConnectionClosed(error=error, allow_reconnect=allow_reconnect)
         self._timers.clear()
         self._replay = None
@@ -634,13 +680,13 @@ class HubConnection:
                     wanted = self._calls.has_items(invocation_id)
                 if wanted:
                     return message
-                self._ignore(invocation_id)
+                self._ignore("an item", invocation_id)
             case Completion(invocation_id=invocation_id):
                 if message.headers is not None:
                     self._check_headers(message.headers)
                 if self._completes(invocation_id):
                     return message
-                self._ignore(invocation_id)
+                self._ignore("a completion", invocation_id)
             case Ping():
                 self._peer_pinged = True
             case StreamInvocation():
@@ -650,14 +696,14 @@ class HubConnection:
                     self._check_headers(message.headers)
                 if invocation_id in self._calls.incoming:
                     return message
-                self._ignore(invocation_id)
+                self._ignore("a cancellation", invocation_id)
             case InvocationBindingFailure():
                 return self._receive_call(message, IdState.CALL)
             case StreamBindingFailure(invocation_id=invocation_id):
                 known = self._calls.incoming_streams if self._role is Role.SERVER else self._calls.outgoing
                 if invocation_id in known:
                     return message
-                self._ignore(invocation_id)
+                self._ignore("an item", invocation_id)
             case Close(error=error, allow_reconnect=allow_reconnect):
                 self._closed_by_peer(error, allow_reconnect)
             case Ack(sequence_id=sequence_id):
@@ -704,9 +750,17 @@ class HubConnection:
         return message
 
     def _refuse_call(self, message: Invocation | StreamInvocation | InvocationBindingFailure, reason: str) -> None:
+        self._log("a call of %s is refused: %s", one_line(message.target), reason)
         if message.invocation_id is not None:
             text = f"Failed to invoke '{message.target}': {reason}"
             self._send(Completion(invocation_id=message.invocation_id, error=text))
+
+    def _log(self, text: str, *arguments: str) -> None:
+        log = hub_log if self._role is Role.SERVER else client_log
+        if log.isEnabledFor(DEBUG):
+            log.debug(
+                f"connection %s: {text}", self._log_facts["connection_id"], *arguments, extra=facts(self._log_facts)
+            )
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         if len(headers) > self._config.max_headers:
@@ -715,10 +769,11 @@ class HubConnection:
         if size > self._config.max_header_size:
             raise RemoteProtocolError(f"The headers of a message are larger than {self._config.max_header_size}B.")
 
-    def _ignore(self, invocation_id: str) -> None:
+    def _ignore(self, what: str, invocation_id: str) -> None:
         """Nobody waits for this. An id that is too long cannot be one of those that are known."""
         if len(invocation_id) > self._config.max_id_length:
             self._refuse_id()
+        self._log("%s of %s is ignored: nobody waits for it", what, one_line(invocation_id))
 
     def _refuse_id(self) -> NoReturn:
         raise RemoteProtocolError(f"An id is longer than {self._config.max_id_length} characters.")
@@ -739,6 +794,17 @@ class HubConnection:
         else:
             text = f"The server closed the connection with the following error: {error}"
             self._finish(Cause.CLOSE_RECEIVED, HubError(text), allow_reconnect=allow_reconnect)
+
+
+def _sendable(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Return headers that every peer can read, or None if there are none. A value may be a secret: it is not shown."""
+    if not headers:
+        return None
+    pairs: Iterable[tuple[object, object]] = headers.items()  # nothing else looks at their types
+    for name, value in pairs:
+        if not (isinstance(name, str) and name and isinstance(value, str) and value):
+            raise LocalProtocolError(f"names and values of headers are texts that are not empty: {name!r} is not so")
+    return headers
 
 
 def _utf8_size(text: str) -> int:

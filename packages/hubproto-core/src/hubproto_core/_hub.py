@@ -13,6 +13,7 @@ from ._describe import describe
 from ._errors import HubError
 from ._filters import HOOKS, HubFilter, filtered_hook, filtered_method
 from ._hub_class import marked
+from ._observer import Observation, Observer
 from ._signature import Signature, where
 
 __all__ = ["Hub", "Method"]
@@ -41,7 +42,9 @@ class Hub:
     `config` is what its connections obey unless the server is given another one. `codecs` are the encodings among which
     clients choose, JSON and MessagePack by default; give your own to name the members of objects in another way on the
     wire, or to teach them types of yours. `described`: a GET of the hub's path and `/description` is answered with
-    what `describe` returns, as JSON.
+    what `describe` returns, as JSON. `observers` are told of its connections and calls (see `Observer`).
+
+    `name` is what the log, metrics and traces call it; by default its class's, or `Hub` for a hub that has none.
 
     `requires` says who may connect at all: the names of roles of which any one suffices, or a policy. Others are
     answered 401, or 403 if they are known. Who somebody is, the server's authenticator says. `user_id` gives the user
@@ -53,11 +56,17 @@ class Hub:
         config: HubConfig | None = None,
         *,
         codecs: Sequence[Codec] | None = None,
+        name: str | None = None,
+        observers: Sequence[Observer] = (),
         requires: Requirement | None = None,
         user_id: Callable[[Any], str | None] = user_id_of,
         described: bool = False,
     ) -> None:
         self.config: HubConfig = config or HubConfig()
+        self.name: str = name or type(self).__name__
+        """What the log, metrics and traces call it."""
+        self.observation: Observation | None = Observation(observers) if observers else None
+        """What tells its observers, if it has any."""
         self.policy: Policy | None = policy_of(requires)
         """Who may connect."""
         self.user_id: Callable[[Any], str | None] = user_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Coroutine, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,19 +15,19 @@ from ._clients import CallerClients, CallerGroups, HubContext, Registry
 from ._codecs import Codec
 from ._config import HubConfig
 from ._connection import HubConnection, Role
-from ._effects import EffectSink, Wake
+from ._effects import CancelCall, EffectSink, Wake
 from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
 from ._hub import Hub, Method
+from ._logs import connection_facts, facts, hub_log, one_line
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
+from ._observer import ConnectionStatus, ObservedCall, ObservedConnection
 from ._running import IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
 from ._signature import Parameter, Signature
 from ._timers import Timer, TimerTable
 
 __all__ = ["HubSession"]
-
-logger = logging.getLogger("hubproto_core.hub")
 
 
 class _Check:
@@ -53,10 +52,13 @@ class HubSession(Session):
 
     __slots__ = (
         "_check",
+        "_cut_short",
         "_departure",
         "_dismissed",
         "_draining",
         "_hub",
+        "_log_facts",
+        "_observed",
         "_pending",
         "_plain_calls",
         "_registry",
@@ -89,7 +91,16 @@ class HubSession(Session):
         now: float,
     ) -> None:
         super().__init__(config or hub.config, effects)
-        self._conn = HubConnection(Role.SERVER, codecs, config=self._config, binder=self, stateful=stateful, now=now)
+        self._log_facts = connection_facts(hub.name, connection_id, user)
+        self._conn = HubConnection(
+            Role.SERVER,
+            codecs,
+            config=self._config,
+            binder=self,
+            stateful=stateful,
+            log_facts=self._log_facts,
+            now=now,
+        )
         self._hub = hub
         self._registry = registry or Registry()
         self._pending: tuple[Method, Invocation | StreamInvocation] | None = (
@@ -101,6 +112,7 @@ class HubSession(Session):
         self._welcomed = False  # on_connected has succeeded, so on_disconnected will run
         self._dismissed = False  # on_disconnected has begun
         self._draining = False  # shutting down: no new call is begun
+        self._cut_short = False  # shutting down at once: whatever still begins is cancelled
         self._session_timers = TimerTable()
         if expires is not None:
             self._session_timers.arm(Timer.EXPIRY, expires)
@@ -111,6 +123,11 @@ class HubSession(Session):
         self.items: dict[Any, Any] = {}
         self._departure: _Departure | None = None  # what is woken at the end, if somebody waits for that
         self.groups: CallerGroups = CallerGroups(self._registry, connection_id)
+        self._observed: ObservedConnection | None = None
+        if hub.observation is not None:
+            self._observed = hub.observation.connection_opened(
+                hub.name, connection_id, user, self.info.transport, now=now
+            )
         self.finished: bool = False
         """Nothing of this connection runs any more, `on_disconnected` included."""
 
@@ -125,13 +142,14 @@ class HubSession(Session):
         """See `HubConnection.handle_timeout`."""
         for timer in self._session_timers.expire(now):
             if timer is Timer.EXPIRY:
-                logger.info(
-                    "connection %s is closed: what its client has shown to get in has expired", self.connection_id
+                hub_log.info(
+                    "connection %s is closed: what its client has shown to get in has expired",
+                    self.connection_id,
+                    extra=facts(self._log_facts),
                 )
                 self.close(allow_reconnect=True)
             else:
-                for call in self._running:
-                    self._cancel_running(call)
+                self.cancel_all()
         super().handle_timeout(now=now)
 
     # commands
@@ -187,6 +205,20 @@ class HubSession(Session):
             self._session_timers.arm(Timer.SHUTDOWN, now + self._config.shutdown_timeout)
             self._close_if_drained()
 
+    def cancel_all(self) -> None:
+        """Cancel everything that runs for this connection, calls without an id and its last hook included."""
+        for call in self._running:
+            self._cancel_running(call)
+
+    def cut_short(self, *, now: float) -> None:
+        """Shut down at once: close, and cancel whatever runs or still begins; who was cancelled before, once more."""
+        self.shut_down(now=now)
+        self._cut_short = True
+        for call in self._running:
+            call.cancelled = True
+            self.effects.append(CancelCall(call))
+        self.close(allow_reconnect=True)
+
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
         signature: Signature = call.origin.signature
@@ -232,10 +264,11 @@ class HubSession(Session):
 
     def _give_up(self) -> None:
         """End the connection of a client that does not read, and hold nothing for it any more."""
-        logger.warning(
+        hub_log.warning(
             "connection %s is given up: it leaves more than %d bytes unread",
             self.connection_id,
             self._config.send_limit,
+            extra=facts(self._log_facts),
         )
         self._conn.close(discard=True)
         self._look_again()
@@ -246,6 +279,7 @@ class HubSession(Session):
         return self._departure
 
     def _opened(self) -> None:
+        hub_log.debug("connection %s is open, in %s", self.connection_id, self.codec.name, extra=facts(self._log_facts))
         self._registry.add(self)
         hook = self._hub.connected_hook
         if hook is None:
@@ -301,7 +335,7 @@ class HubSession(Session):
         if error is not None:
             self._refuse(event, error)
         elif self._draining:
-            logger.debug("connection %s: %r is not begun: Close follows", self.connection_id, method.name)
+            self._log_refusal(method.name, "the server is shutting down")
         elif isinstance(event, StreamInvocation) or signature.streams:
             self._start_call(method, event)
         elif self._plain_calls < self._config.max_parallel_calls:
@@ -315,17 +349,38 @@ class HubSession(Session):
             target = self._hub.lookup(target).name
         base = f"Failed to invoke '{target}' due to an error on the server."
         text = error_text(base, event.error, detailed=self._config.detailed_errors)
-        logger.debug("connection %s: %s %s", self.connection_id, base, event.error)
+        self._log_refusal(target, str(event.error), event.error)
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error=text)
 
     def _refuse(self, event: Invocation | StreamInvocation, error: str) -> None:
-        logger.debug("connection %s: %s", self.connection_id, error)
+        self._log_refusal(self._hub.lookup(event.target).name, error)
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error=error)
         for stream_id in event.stream_ids or ():
             if stream_id not in self._streams:
                 self._conn.ignore_stream(stream_id)
+
+    def _log_refusal(self, target: str, reason: str, error: Exception | None = None) -> None:
+        """One call is not begun, for a reason that its client is or will be told."""
+        target = one_line(target)
+        hub_log.debug(
+            "connection %s: a call of %s is refused: %s",
+            self.connection_id,
+            target,
+            one_line(reason),
+            extra=facts(self._log_facts, method=target, error=error),
+        )
+
+    def _log_taken_over(self, target: str, stream_id: str) -> None:
+        """A client has used an id again while it is in use; as in the reference the later call gets what follows."""
+        hub_log.debug(
+            "connection %s: a call of %s takes over the upload %s from an earlier one",
+            self.connection_id,
+            target,
+            one_line(stream_id),
+            extra=facts(self._log_facts, method=target),
+        )
 
     def _is_streaming(self, invocation_id: str) -> bool:
         return any(call.streams and call.invocation_id == invocation_id for call in self._running)
@@ -339,6 +394,9 @@ class HubSession(Session):
         if event.stream_ids:
             pairs = zip(event.stream_ids, method.signature.streams, strict=True)
             incoming = tuple(IncomingStream(self, stream_id, shape) for stream_id, shape in pairs)
+            for stream in incoming:
+                if stream.stream_id in self._streams:
+                    self._log_taken_over(method.name, stream.stream_id)
             self._streams.update((stream.stream_id, stream) for stream in incoming)
         return self._run(method, event.arguments, event.invocation_id, incoming, event.headers)
 
@@ -363,8 +421,22 @@ class HubSession(Session):
             coalesces=method.coalesces,
             headers=headers,
         )
+        if self._observed is not None:
+            self._observe(call, self._observed, headers)
         self._start(call)
         return call
+
+    def _observe(self, call: RunningCall, connection: ObservedConnection, headers: Mapping[str, str] | None) -> None:
+        assert self._hub.observation is not None
+        is_hook = call.origin is self._hub.connected_hook or call.origin is self._hub.disconnected_hook
+        call.observed = ObservedCall(
+            connection, call.label, headers or {}, call.invocation_id, is_stream=call.streams, is_hook=is_hook
+        )
+        call.context = self._hub.observation.call_started(call.observed)
+
+    def _tell_end(self, call: RunningCall, error: Exception | None = None, *, cancelled: bool = False) -> None:
+        if call.observed is not None and self._hub.observation is not None:
+            self._hub.observation.call_ended(call.observed, error=error, cancelled=cancelled)
 
     def _begin_to_ask(self, call: RunningCall) -> None:
         """A call is about to wait for a client, possibly its own: let others run meanwhile, for it never stops them.
@@ -418,7 +490,9 @@ class HubSession(Session):
         hook = self._hub.disconnected_hook
         if self._welcomed and not self._dismissed and hook is not None:
             self._dismissed = True
-            self._run(hook, (self.error,) if hook.signature.arguments.length else ())
+            call = self._run(hook, (self.error,) if hook.signature.arguments.length else ())
+            if self._cut_short:
+                self._cancel_running(call)
         if not self._running and not self.finished:
             self._registry.remove(self)
             self.finished = True
@@ -445,17 +519,12 @@ class HubSession(Session):
             self._decide(call.origin, bool(result))
         elif call.origin is self._hub.connected_hook:
             self._welcomed = True
+        if call.observed is not None:
+            self._tell_end(call)
 
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
-        if not isinstance(error, HubError):
-            logger.error(
-                "hub method %r failed for connection %s: %s: %s",
-                call.label,
-                self.connection_id,
-                type(error).__name__,
-                error,
-                exc_info=error,
-            )
+        self._log_failure(call, error)
+        self._tell_end(call, error)
         if call.origin is self._hub.connected_hook:
             text = error_text("Connection closed with an error.", error, detailed=self._config.detailed_errors)
             self.close(text)
@@ -467,10 +536,33 @@ class HubSession(Session):
         super()._fail_call(call, error)
 
     def _cancel_call(self, call: RunningCall) -> None:
-        if not isinstance(call.origin, _Check):
+        if isinstance(call.origin, _Check):
+            if not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
+                self._decide(call.origin, allowed=False)
+            return
+        if self._draining and call.invocation_id is not None and self._conn.is_open:
+            stopped = TransportError(
+                "A task was canceled.", kind="TaskCanceledException"
+            )  # nobody must take it for done
+            self._conn.complete(call.invocation_id, error=self._failure_text(call, stopped))
+        else:
             super()._cancel_call(call)
-        elif not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
-            self._decide(call.origin, allowed=False)
+        self._tell_end(call, cancelled=True)
+
+    def _log_failure(self, call: RunningCall, error: Exception) -> None:
+        """A mistake in the hub has a traceback; a text for the client, or a client that is gone, needs none."""
+        record = (
+            "hub method %r failed for connection %s: %s: %s",
+            call.label,
+            self.connection_id,
+            type(error).__name__,
+            one_line(error),
+        )
+        extra = facts(self._log_facts, method=call.label, error=error)
+        if isinstance(error, HubError | TransportError):
+            hub_log.debug(*record, extra=extra)
+        else:
+            hub_log.error(*record, exc_info=error, extra=extra)
 
     def _failure_text(self, call: RunningCall, error: Exception) -> str:
         base = f"An unexpected error occurred invoking '{call.label}' on the server."
@@ -504,12 +596,25 @@ class HubSession(Session):
             self.close(allow_reconnect=True)
 
     def _ended(self, event: ConnectionClosed) -> None:
-        if event.error is not None:
-            logger.info("connection %s ended: %s", self.connection_id, event.error)
+        extra = facts(self._log_facts, error=event.error)
+        if event.error is None:
+            hub_log.debug("connection %s ended", self.connection_id, extra=extra)
+        else:
+            hub_log.info("connection %s ended: %s", self.connection_id, one_line(event.error), extra=extra)
+        if self._observed is not None and self._hub.observation is not None:
+            self._hub.observation.connection_closed(
+                self._observed, status=self._status(), error=event.error, now=self._now
+            )
         self._pending = None
+        self._session_timers.disarm(Timer.EXPIRY)
         if self._departure is not None:
             self.effects.append(Wake(self._departure))
         self._dismiss()
+
+    def _status(self) -> ConnectionStatus:
+        if self._conn.timed_out:
+            return "timeout"
+        return "app_shutdown" if self._draining else "normal_closure"
 
 
 class _Departure:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextvars import Context
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from ._binding import Shape
 from ._errors import EndOfStream, WouldBlock
+from ._observer import ObservedCall
 
 __all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "Pending", "RunningCall", "StreamOwner", "Upload", "Waiter"]
 
@@ -111,13 +113,15 @@ class RunningCall:
     """User code that the shell runs: a method the peer called, or an upload of ours that a call carries.
 
     The shell calls `function(*arguments)`, awaits the result if it can be awaited, and, if `streams`, sends what it
-    yields by `Session.send_item`. It reports exactly one outcome: `call_returned`, `call_failed` or `call_cancelled`.
+    yields by `Session.send_item`, all of it in `context` if that is not None. It reports exactly one outcome:
+    `call_returned`, `call_failed` or `call_cancelled`.
     """
 
     __slots__ = (
         "arguments",
         "cancelled",
         "coalesces",
+        "context",
         "done",
         "function",
         "headers",
@@ -127,6 +131,7 @@ class RunningCall:
         "invocation_id",
         "iterating",
         "label",
+        "observed",
         "origin",
         "rests",
         "session",
@@ -166,6 +171,8 @@ class RunningCall:
         self.rests: bool = False  # it lets others have their turn before its next item
         self.cancelled: bool = False
         self.done: bool = False
+        self.observed: ObservedCall | None = None
+        self.context: Context | None = None
 
 
 class OutgoingCall:

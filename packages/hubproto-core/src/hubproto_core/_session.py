@@ -7,7 +7,7 @@ commands that report what became of them. Every command is synchronous; one that
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, assert_never
 
 from msgspec import UNSET
@@ -39,6 +39,7 @@ class Session(ABC):
 
     __slots__ = (
         "_announced_output",
+        "_call_headers",
         "_closed",
         "_config",
         "_conn",
@@ -54,8 +55,14 @@ class Session(ABC):
         "error",
     )
 
-    def __init__(self, config: HubConfig, effects: EffectSink) -> None:
+    def __init__(
+        self,
+        config: HubConfig,
+        effects: EffectSink,
+        call_headers: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
         self._config = config
+        self._call_headers = call_headers
         self._conn: HubConnection
         self.effects: EffectSink = effects
         self.carrier: object = self
@@ -229,16 +236,19 @@ class Session(ABC):
     def send(self, target: str, arguments: Sequence[Any] = ()) -> None:
         """Call a method of the peer; there is no answer. `Upload`s among the arguments are sent as streams."""
         self._require_connection()
+        headers = None if self._call_headers is None else self._call_headers()
         plain, stream_ids, uploads = self._split(arguments)
-        self._conn.send(target, plain, stream_ids=stream_ids)
+        self._conn.send(target, plain, stream_ids=stream_ids, headers=headers)
         self._start_uploads(stream_ids, uploads)
         self._output_made()
 
     def invoke(self, target: str, arguments: Sequence[Any] = (), shape: Shape = ANY) -> OutgoingCall:
         """Call a method of the peer. Wait for the `Wake` of what is returned, then ask for its `outcome()`."""
         self._require_connection()
+        headers = None if self._call_headers is None else self._call_headers()
         plain, stream_ids, uploads = self._split(arguments)
-        call = OutgoingCall(self, self._conn.invoke(target, plain, stream_ids=stream_ids), shape)
+        invocation_id = self._conn.invoke(target, plain, stream_ids=stream_ids, headers=headers)
+        call = OutgoingCall(self, invocation_id, shape)
         self._outgoing[call.invocation_id] = call
         call.uploads = self._start_uploads(stream_ids, uploads)
         self._output_made()
@@ -248,8 +258,9 @@ class Session(ABC):
     def stream(self, target: str, arguments: Sequence[Any] = (), shape: Shape = ANY) -> IncomingStream:
         """Call a streaming method of the server. Wait for the `Wake` of what is returned, then take its items."""
         self._require_connection()
+        headers = None if self._call_headers is None else self._call_headers()
         plain, stream_ids, uploads = self._split(arguments)
-        invocation_id = self._conn.stream(target, plain, stream_ids=stream_ids)
+        invocation_id = self._conn.stream(target, plain, stream_ids=stream_ids, headers=headers)
         stream = self._streams[invocation_id] = IncomingStream(self, invocation_id, shape)
         call = self._outgoing[invocation_id] = OutgoingCall(self, invocation_id, shape)
         call.uploads = self._start_uploads(stream_ids, uploads)

@@ -29,6 +29,13 @@ class ServeCommand:
     path: str
     config: HubConfig
 
+    def farewell(self, signal: str, *, again: bool) -> str:
+        """Return what a server says when a signal comes, for the first time or after that."""
+        if again:
+            return f"{signal}: cancelling what still runs"
+        seconds = self.config.shutdown_timeout
+        return f"{signal}: shutting down; running calls have {seconds:g} s to end, another signal cancels them at once"
+
 
 @dataclass(frozen=True, slots=True)
 class InvokeCommand:

@@ -14,12 +14,14 @@ from hubproto_core.cli import Command, InvokeCommand, ServeCommand, StreamComman
 
 from . import Server, connect, serve
 
+logger = logging.getLogger("hubproto_trio")
 
-async def run(command: Command) -> None:
-    """Do what was asked for."""
+
+async def run(command: Command) -> int:
+    """Do what was asked for; returns the exit status."""
     match command:
         case ServeCommand():
-            await run_server(command)
+            return await run_server(command)
         case InvokeCommand(url=url, method=method, arguments=arguments, protocol=protocol):
             async with connect(url, protocol=protocol) as hub:
                 print(to_json(await hub.invoke(method, *arguments)))
@@ -29,10 +31,12 @@ async def run(command: Command) -> None:
                     print(to_json(item), flush=True)
         case _:
             assert_never(command)
+    return 0
 
 
-async def run_server(command: ServeCommand) -> None:
-    """Serve until a signal comes; a second one does not wait for running calls."""
+async def run_server(command: ServeCommand) -> int:
+    """Serve until a signal comes; with a second one, cancel what runs, and return the status that says so."""
+    status = 0
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def serve_hub(task_status: trio.TaskStatus[Server]) -> None:
@@ -50,10 +54,12 @@ async def run_server(command: ServeCommand) -> None:
         async with trio.open_nursery() as nursery:
             server: Server = await nursery.start(serve_hub)
             print(f"listening on http://{command.host}:{server.port}{command.path}", flush=True)
-            await anext(signals)
-            server.close()
-            await anext(signals)
-            nursery.cancel_scope.cancel()
+            async for number in signals:
+                if server.closing:
+                    status = 128 + number
+                logger.info(command.farewell(signal.Signals(number).name, again=server.closing))
+                server.close()
+    return status
 
 
 def main() -> int:
@@ -61,7 +67,7 @@ def main() -> int:
     command = parse(sys.argv[1:], "python -m hubproto_trio")
     status = 0
     try:
-        trio.run(run, command)
+        status = trio.run(run, command)
     except* (HubProtoError, OSError, ValueError) as group:
         print(first_of(group), file=sys.stderr)
         status = 1

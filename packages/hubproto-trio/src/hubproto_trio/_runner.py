@@ -133,8 +133,12 @@ class Runner:
         if not call.inline:
             self._spawn(call, self._run_streaming if call.streams else self._run_call)
             return
+        context = call.context
         try:
-            result = call.function(*self._arguments(call))
+            if context is None:
+                result = call.function(*self._arguments(call))
+            else:
+                result = context.run(call.function, *self._arguments(call))
         except Exception as error:
             call.session.call_failed(call, error)
             return
@@ -147,7 +151,10 @@ class Runner:
     def _spawn(self, call: RunningCall, work: Callable[[RunningCall], Any]) -> None:
         """Run a call in a task, in a cancel scope that exists before the task does."""
         scope = self._scopes[call] = trio.CancelScope()
-        self._nursery.start_soon(self._report, call, work, scope)
+        if call.context is None:
+            self._nursery.start_soon(self._report, call, work, scope)
+        else:
+            call.context.run(self._nursery.start_soon, self._report, call, work, scope)  # a task inherits its context
 
     async def _report(self, call: RunningCall, work: Callable[[RunningCall], Any], scope: trio.CancelScope) -> None:
         """Do a call's work, and tell its session what became of it."""

@@ -39,10 +39,15 @@ class Server:
     def close(self) -> None:
         """Begin to shut down: nothing new is accepted, running calls get `HubConfig.shutdown_timeout` to end.
 
-        `serve` returns when everything has ended.
+        The second time everything that still runs is cancelled at once. `serve` returns when everything has ended.
         """
         self._listening.cancel()
-        self._machine.shut_down(now=trio.current_time())
+        self._machine.close(now=trio.current_time())
+
+    @property
+    def closing(self) -> bool:
+        """`close` was called."""
+        return self._machine.closing
 
     async def wait_closed(self) -> None:
         """Wait until `close` was called and everything has ended."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -10,12 +9,11 @@ from .._auth import Authorization, is_plain
 from .._effects import CancelCall, EffectSink, StartCall, Wake
 from .._errors import HubProtoError
 from .._hub import Hub
+from .._logs import connection_facts, facts, http_log, one_line
 from .._running import RunningCall
 from ._messages import Request, Response
 
 __all__ = ["AccessDenied", "Admission", "Authenticator"]
-
-logger = logging.getLogger("hubproto_core.http")
 
 Authenticator = Callable[[Request], "Any | Awaitable[Any]"]
 """Says whose request it is: a `Principal` or an object of your own, None for nobody. It may be an `async def` function.
@@ -41,15 +39,20 @@ class AccessDenied(HubProtoError):
         self.known: bool = known
 
 
-def failed(what: str, path: str, error: Exception) -> Response:
+def failed(hub: Hub, what: str, path: str, error: Exception) -> Response:
     """Log that user code has failed which has seen a token, and return the answer.
 
     Where it failed is logged, but not the exception's own text: that of a `KeyError` is the key.
     """
     kind = type(error).__name__
     unsaid = HubProtoError(f"{kind} {_UNSAID}").with_traceback(error.__traceback__)
-    logger.error("the %s of the hub at %s failed: %s", what, path, kind, exc_info=unsaid)
+    text = "the %s of the hub at %s failed: %s"
+    http_log.error(text, what, path, kind, exc_info=unsaid, extra=_facts(hub, error))
     return _FAILED
+
+
+def _facts(hub: Hub, error: Exception | None = None) -> dict[str, object]:
+    return facts(connection_facts(hub.name, None, None), error=error)
 
 
 class Admission:
@@ -88,7 +91,9 @@ class Admission:
         if call is not None:
             self._effects.append(CancelCall(call))
             if timed_out:
-                logger.error("the %s of the hub at %s takes too long", call.label, self._request.path)
+                http_log.error(
+                    "the %s of the hub at %s takes too long", call.label, self._path, extra=_facts(self._hub)
+                )
             self._decide(_TOO_SLOW)
 
     # CallOwner
@@ -126,12 +131,13 @@ class Admission:
         """See `Session`."""
         if not self._ends(call):
             return
-        path = self._request.path
         if isinstance(error, AccessDenied):
-            logger.info("a request for the hub at %s was not let in: %s", path, str(error) or "no reason given")
+            reason = one_line(error) or "no reason given"
+            text = "a request for the hub at %s was not let in: %s"
+            http_log.info(text, self._path, reason, extra=_facts(self._hub, error))
             self._decide(_FORBIDDEN if error.known else _UNAUTHORIZED)
         else:
-            self._decide(failed(call.label, path, error))
+            self._decide(failed(self._hub, call.label, self._path, error))
 
     def call_cancelled(self, call: RunningCall) -> None:
         """See `Session`. Whoever cancels everything closes the socket too."""
@@ -139,6 +145,10 @@ class Admission:
             self._decide(_TOO_SLOW)
 
     # within
+
+    @property
+    def _path(self) -> str:
+        return one_line(self._request.path)
 
     def _run(self, function: Callable[[Any], Any], argument: Any, label: str) -> None:
         self._call = RunningCall(

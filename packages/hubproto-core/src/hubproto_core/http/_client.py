@@ -21,6 +21,7 @@ from .._config import HubConfig
 from .._connection import Role
 from .._effects import Effect, EffectQueue, Wake
 from .._errors import HubProtoError, LocalProtocolError, TransportError, WouldBlock
+from .._logs import connection_facts
 from .._timers import Timer, TimerTable
 from ._negotiate import NegotiateResponse, parse_response
 from ._websocket import WebSocketTransport, accept_token, new_key
@@ -47,6 +48,9 @@ class ClientOptions:
 
     connect_timeout: float = 30.0
     """Seconds from the start until the hub's handshake must be done."""
+
+    call_headers: Callable[[], Mapping[str, str]] | None = None
+    """Asked at every call, in the context of who calls, for the headers of its message (SPEC 2.1)."""
 
 
 class OpenSocket(Struct, frozen=True):
@@ -186,7 +190,15 @@ class HubClient:
 
     def upgraded(self, trailing: bytes, *, now: float) -> WebSocketTransport:
         """The server accepted the WebSocket."""
-        self.session = ClientSession(self._codec, self.handlers, config=self._config, effects=self.effects, now=now)
+        self.session = ClientSession(
+            self._codec,
+            self.handlers,
+            config=self._config,
+            effects=self.effects,
+            call_headers=self._options.call_headers,
+            log_facts=connection_facts(self._shown_url, self.connection_id, None),
+            now=now,
+        )
         self.session.carrier = self._socket
         return WebSocketTransport(
             self.session, Role.CLIENT, close_timeout=self._config.close_timeout, trailing=trailing, now=now

@@ -18,13 +18,12 @@ from .._config import HubConfig
 from .._effects import EffectSink, Wake
 from .._hub import Hub
 from .._hub_session import HubSession
+from .._logs import one_line
 from . import _negotiate
 from ._admission import failed
 from ._messages import Request, Response
 
 __all__ = ["Endpoint", "WebSocketAccepted"]
-
-_DISCONNECT_TIMEOUT = 15.0  # seconds that a negotiated id waits for its connection (SPEC 4.8)
 
 _TRANSPORTS = (_negotiate.AvailableTransport("WebSockets", ("Text", "Binary")),)
 _BAD_REQUEST_NO_ID = Response(400, b"Connection ID required")
@@ -97,7 +96,7 @@ class Endpoint:
             return Response(200, _negotiate.encode_error(str(error)), "application/json")
         connection_id = self._new_id()
         token = self._new_id() if version > 0 else connection_id
-        self._reserved[token] = (connection_id, now + _DISCONNECT_TIMEOUT)
+        self._reserved[token] = (connection_id, now + self._config.resume_window)
         self._effects.append(Wake(self.registry.owner))  # there is a deadline now
         body = _negotiate.encode_response(version, connection_id, token, _TRANSPORTS)
         return Response(200, body, "application/json")
@@ -151,7 +150,7 @@ class Endpoint:
         try:
             user, expires = self._user(principal), self._expiry(principal, now)
         except Exception as error:  # of the hub's `user_id`, or of an `expires_at` that is no number
-            return failed("principal", request.path, error)
+            return failed(self._hub, "principal", one_line(request.path), error)
         if not token:
             token = connection_id = self._new_id()  # negotiation was skipped (SPEC 4.2.7)
         elif token in self._sessions:

@@ -8,13 +8,14 @@ from typing import Any
 
 import h11
 
-from .._clients import HubContext, Registry
+from .._clients import HubContext, Member, Registry
 from .._config import HubConfig
 from .._connection import Role
 from .._effects import Effect, EffectQueue, Wake
 from .._errors import HubProtoError
 from .._hub import Hub
 from .._hub_session import HubSession
+from .._logs import NOBODY, facts, http_log, one_line
 from .._running import Waiter
 from .._timers import Timer, TimerTable
 from ._admission import Admission, Authenticator
@@ -55,7 +56,17 @@ class HubServer:
     `entropy` returns so many random bytes, `clock` the Unix time in seconds. `authenticator` says who sends a request.
     """
 
-    __slots__ = ("_authenticator", "_connections", "_draining", "_endpoints", "_http", "_registries", "effects")
+    __slots__ = (
+        "_authenticator",
+        "_connections",
+        "_deadline",
+        "_draining",
+        "_endpoints",
+        "_http",
+        "_registries",
+        "_told_to_hurry",
+        "effects",
+    )
 
     def __init__(
         self,
@@ -69,9 +80,13 @@ class HubServer:
     ) -> None:
         self._authenticator = authenticator
         self.effects: EffectQueue[Effect] = EffectQueue()
+        if not hubs:
+            raise ValueError("a HubServer needs at least one hub")
         self._http = http or HttpConfig()
         self._connections: dict[HttpServerConnection, None] = {}
         self._draining = False
+        self._deadline: float | None = None  # when the shutdown has taken too long
+        self._told_to_hurry = False  # it had taken too long once before
         self._registries: dict[Hub, Registry] = {}
         self._endpoints: dict[str, Endpoint] = {}
         for path, hub in hubs.items():
@@ -85,6 +100,11 @@ class HubServer:
                 config=config,
                 clock=clock,
             )
+
+    @property
+    def closing(self) -> bool:
+        """`shut_down` was asked for."""
+        return self._draining
 
     @property
     def closed(self) -> bool:
@@ -136,20 +156,58 @@ class HubServer:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        return min((d for e in self._endpoints.values() if (d := e.next_timeout()) is not None), default=None)
+        deadlines = [d for e in self._endpoints.values() if (d := e.next_timeout()) is not None]
+        if self._deadline is not None:
+            deadlines.append(self._deadline)
+        return min(deadlines, default=None)
 
     def handle_timeout(self, *, now: float) -> None:
-        """A deadline of an endpoint may have passed."""
+        """A deadline of an endpoint, or of the shutdown, may have passed."""
         for endpoint in self._endpoints.values():
             endpoint.handle_timeout(now=now)
+        if self._deadline is not None and now >= self._deadline:
+            self._hurry(now)
+
+    def close(self, *, now: float) -> None:
+        """Shut down; asked for once more, do not wait for anything any longer."""
+        if self._draining:
+            self._cut_short(now)
+        else:
+            self.shut_down(now=now)
 
     def shut_down(self, *, now: float) -> None:
-        """Let every connection end in order; see `HubSession.shut_down`."""
+        """Let every connection end in order; see `HubSession.shut_down`. The second time changes nothing.
+
+        After `HubConfig.shutdown_timeout` what still runs is cancelled, also for clients that have left. What begins
+        then, as `on_disconnected` does, has as long once more, and `close_timeout`; after that all is cut short.
+        """
         if not self._draining:
             self._draining = True
             for connection in list(self._connections):
                 connection.shut_down(now=now)
+            self._deadline = now + max(endpoint.config.shutdown_timeout for endpoint in self._endpoints.values())
             self.effects.append(Wake(self))
+
+    def _hurry(self, now: float) -> None:
+        if self._told_to_hurry:
+            self._cut_short(now)
+            return
+        self._told_to_hurry = True
+        for session in self._sessions():
+            session.cancel_all()
+        configs = [endpoint.config for endpoint in self._endpoints.values()]
+        self._deadline = now + max(config.shutdown_timeout + config.close_timeout for config in configs)
+
+    def _cut_short(self, now: float) -> None:
+        for session in self._sessions():
+            session.cut_short(now=now)
+        for connection in list(self._connections):
+            connection.cut_short(now=now)
+        self._deadline = None
+
+    def _sessions(self) -> list[Member]:
+        """Return whoever has done its handshake and is not finished, with a socket or without."""
+        return [session for registry in self._registries.values() for session in registry.connections.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +321,12 @@ class HttpServerConnection:
             self.session.shut_down(now=now)
         else:
             self._finish()
+        self._server.effects.append(Wake(self))
+
+    def cut_short(self, *, now: float) -> None:
+        """The session is to end at once: wait for its peer no longer."""
+        assert self._transport is not None  # `shut_down` has finished all others
+        self._transport.cut_short(now=now)
         self._server.effects.append(Wake(self))
 
     def _finish(self) -> None:
@@ -382,6 +446,10 @@ class HttpServerConnection:
         )
 
     def _respond(self, response: Response, now: float) -> None:
+        if response.status >= 400:
+            path = b"what is no request" if self._request is None else self._request.target.partition(b"?")[0]
+            text = one_line(path.decode("latin-1"))
+            http_log.debug("%s is answered with status %d", text, response.status, extra=facts(NOBODY))
         headers = [("content-length", str(len(response.body))), *response.headers.items()]
         if response.content_type is not None:
             headers.append(("content-type", response.content_type))

@@ -125,6 +125,12 @@ class WebSocketTransport:
         self._output.clear()
         return data
 
+    def cut_short(self, *, now: float) -> None:
+        """Wait for the peer no longer: neither for its close frame, nor for it to read what is still to be written."""
+        self._close_timeout = 0.0
+        if self._timers.armed(Timer.CLOSE):
+            self._timers.arm(Timer.CLOSE, now)
+
     def _receive_events(self, now: float) -> None:
         for event in self._ws.events():
             match event:
