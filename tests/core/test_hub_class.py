@@ -82,6 +82,10 @@ class Room(Hub):
     def lock(self) -> None:
         raise NotImplementedError
 
+    @hub_method("Watch", coalesce=True)
+    async def watch(self) -> AsyncIterator[int]:
+        yield 1
+
 
 class LoudRoom(Loud, Room):
     pass
@@ -139,7 +143,9 @@ def test_classes_can_be_combined() -> None:
     assert result(LoudRoom(), "Greet") == "HELLO, ALL!"
 
 
-def test_a_mark_says_who_may_call() -> None:
+def test_a_mark_says_who_may_call_and_how_items_are_sent() -> None:
+    assert Room().lookup("Watch").coalesces
+    assert not Room().lookup("Enter").coalesces
     (answer,) = HubPeer(Room()).ask(invoke("Lock"))
     assert answer["error"] == "Failed to invoke 'Lock' because user is unauthorized"
 

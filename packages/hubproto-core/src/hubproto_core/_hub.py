@@ -119,10 +119,7 @@ class Hub:
         policy = policy_of(requires)
 
         def decorate(function: F) -> F:
-            method = Method(*_inspected(name, function, self._foreign), cancellable, coalesce, policy)
-            if coalesce and not method.signature.is_stream:
-                raise TypeError(f"{method.name!r}: only the items of a stream can be coalesced")
-            self._add(method)
+            self._add(Method(*_inspected(name, function, self._foreign), cancellable, coalesce, policy))
             return function
 
         return decorate
@@ -189,6 +186,8 @@ class Hub:
     # within
 
     def _add(self, method: Method) -> None:
+        if method.coalesces and not method.signature.is_stream:
+            raise TypeError(f"{method.name!r}: only the items of a stream can be coalesced")
         key = method.name.lower()
         taken = self._declared.get(key)
         if taken is not None:
