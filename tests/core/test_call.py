@@ -1,11 +1,11 @@
 """The context of a hub method."""
 
-from hubproto_core import Call, ConnectionInfo, Hub, HubSession, JsonCodec, RunningCall
+from hubproto_core import Call, ConnectionInfo, Hub, HubSession, JsonCodec, RunningCall, Transport
 from tests.kit.shell import Shell
 
 
 def test_a_call_knows_where_it_comes_from() -> None:
-    info = ConnectionInfo(headers={"x-a": "1"}, query={"id": "2"}, query_string="id=2", transport="WebSockets")
+    info = ConnectionInfo(headers={"x-a": "1"}, query={"id": "2"}, query_string="id=2", transport=Transport.WEB_SOCKETS)
     session = HubSession(
         Hub(), [JsonCodec()], connection_id="c1", effects=Shell().effects, info=info, user="ann", now=0.0
     )

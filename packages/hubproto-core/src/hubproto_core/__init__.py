@@ -36,6 +36,7 @@ from ._messages import (
 )
 from ._running import IncomingStream, OutgoingCall, RunningCall, Upload, Waiter
 from ._session import Session
+from ._transport import Transport
 from ._values import ZERO_OFFSET, Char, Single
 
 __version__ = "0.1.0.dev0"
@@ -93,6 +94,7 @@ __all__ = [
     "StreamInvocation",
     "StreamItem",
     "TransferFormat",
+    "Transport",
     "TransportError",
     "Upload",
     "Waiter",

@@ -69,7 +69,16 @@ class HubSession(Session):
         now: float,
     ) -> None:
         super().__init__(config or hub.config, effects)
-        self._conn = HubConnection(Role.SERVER, codecs, config=self._config, binder=self, stateful=stateful, now=now)
+        self.info: ConnectionInfo = info or ConnectionInfo()
+        self._conn = HubConnection(
+            Role.SERVER,
+            codecs,
+            config=self._config,
+            binder=self,
+            transport=self.info.transport,
+            stateful=stateful,
+            now=now,
+        )
         self._hub = hub
         self._registry = registry or Registry()
         self._pending: tuple[Method, Invocation | StreamInvocation] | None = (
@@ -82,7 +91,6 @@ class HubSession(Session):
         self._draining = False  # shutting down: no new call is begun
         self._session_timers = TimerTable()
         self.connection_id: str = connection_id
-        self.info: ConnectionInfo = info or ConnectionInfo()
         self.user: str | None = user
         self.items: dict[Any, Any] = {}
         self.groups: Groups = Groups(self._registry, connection_id)

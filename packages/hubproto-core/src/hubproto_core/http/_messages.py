@@ -52,5 +52,5 @@ class Response:
 
     status: int
     body: bytes = b""
-    content_type: str = "text/plain"
+    content_type: str | None = "text/plain"
     headers: Mapping[str, str] = field(default_factory=dict)
