@@ -10,7 +10,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, TextMessage
 
 from hubproto_core import Hub, HubConfig
-from hubproto_core.http import HttpConfig, HttpServerConnection, HubServer
+from hubproto_core.http import Authenticator, HttpConfig, HttpServerConnection, HubServer
 from tests.kit.shell import Shell
 from tests.kit.wire import HANDSHAKE, pack, unpack
 
@@ -89,9 +89,22 @@ def masked(kind: int, data: bytes) -> bytes:
 class Site:
     """A server of one hub at /chat, and its shell."""
 
-    def __init__(self, hub: Hub | None = None, config: HubConfig | None = None, http: HttpConfig | None = None) -> None:
+    def __init__(
+        self,
+        hub: Hub | None = None,
+        config: HubConfig | None = None,
+        http: HttpConfig | None = None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
         self.hub = hub or Hub()
-        self.server = HubServer({"/chat": self.hub}, entropy=Entropy(), config=config, http=http)
+        self.server = HubServer(
+            {"/chat": self.hub},
+            entropy=Entropy(),
+            clock=lambda: 1_000_000.0,
+            authenticator=authenticator,
+            config=config,
+            http=http,
+        )
         self.shell = Shell(self.server.effects)
 
     def socket(self, now: float = 0.0) -> Socket:

@@ -456,6 +456,12 @@ def test_a_refused_hub_handshake_is_the_end() -> None:
         journey.client.started()
 
 
+def test_a_farewell_right_behind_the_hub_handshake_is_the_end() -> None:
+    journey = Opened(handshake=False)
+    journey.say_text('{}\x1e{"type":7}\x1e')
+    assert journey.refused() == "http://h/chat accepted the connection and closed it at once"
+
+
 def test_a_websocket_that_is_closed_before_the_hub_handshake_is_the_end() -> None:
     journey = Opened(handshake=False)
     journey.receive(journey.far.send(CloseConnection(1000)))

@@ -16,7 +16,19 @@ from uuid import UUID
 
 from msgspec import Meta, Struct, field
 
-from hubproto_core import Call, Char, Hub, HubConfig, HubError, JsonCodec, MessagePackCodec, Single
+from hubproto_core import (
+    ZERO_OFFSET,
+    Call,
+    Char,
+    Codec,
+    Hub,
+    HubConfig,
+    HubError,
+    JsonCodec,
+    MessagePackCodec,
+    Requirement,
+    Single,
+)
 
 __all__ = ["Point", "Zoo", "build", "hub", "serial_hub"]
 
@@ -96,9 +108,10 @@ class Counts:
 counts = Counts()
 
 
-def build(config: HubConfig) -> Hub:
-    """Return the lab hub with these settings."""
-    hub = Hub(config, codecs=[JsonCodec(), MessagePackCodec(rename="pascal")])  # names in MessagePack as in .NET
+def build(config: HubConfig, requires: Requirement | None = None) -> Hub:
+    """Return the lab hub with these settings, for those who meet the requirement."""
+    codecs: list[Codec] = [JsonCodec(), MessagePackCodec(rename="pascal")]  # names in MessagePack as in .NET
+    hub = Hub(config, requires=requires, codecs=codecs)
     add_lifecycle(hub)
     add_calls(hub)
     add_types(hub)
@@ -144,7 +157,7 @@ def add_calls(hub: Hub) -> None:
 
     @hub.method("Now")
     def now() -> datetime:
-        return datetime.now(UTC)
+        return datetime.now(ZERO_OFFSET)  # a DateTimeOffset, as the reference's
 
     @hub.method("Bytes")
     def first_bytes(n: Int32) -> bytes:
@@ -186,6 +199,10 @@ def add_calls(hub: Hub) -> None:
             "xRequestedWith": headers.get("x-requested-with"),
             "query": f"?{call.connection.query_string}" if call.connection.query_string else "",
         }
+
+    @hub.method("AdminOnly", requires=["admin"])
+    def admin_only(call: Call) -> str:
+        return f"secret of {call.user}"
 
     @hub.method("Throw")
     def throw() -> None:

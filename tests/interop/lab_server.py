@@ -1,8 +1,10 @@
 """Serves the lab hubs on one adapter: `python -m tests.interop.lab_server trio|asyncio PORT`.
 
-/hub runs up to ten calls of a client at once, /serialhub one at a time. The environment sets LAB_DETAILED=1 (detailed
-errors), LAB_KEEPALIVE, LAB_TIMEOUT, LAB_HANDSHAKE (seconds), LAB_MAXRECV (bytes, 0 is no limit), LAB_PARALLEL and
-LAB_STREAMBUF (items). Prints the address once it listens; ends in order on SIGTERM and SIGINT.
+/hub runs up to ten calls of a client at once, /serialhub one at a time; /securehub and /expiringhub are for those who
+are known: the token "token-NAME" signs NAME in (as "admin", if NAME is admin), "token-NAME-exp5" for 5 seconds. The
+environment sets LAB_DETAILED=1 (detailed errors), LAB_KEEPALIVE, LAB_TIMEOUT, LAB_HANDSHAKE (seconds), LAB_MAXRECV
+(bytes, 0 is no limit), LAB_PARALLEL and LAB_STREAMBUF (items). Prints the address once it listens; ends in order on
+SIGTERM and SIGINT.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import logging
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 
-from hubproto_core import Hub, HubConfig
+from hubproto_core import Hub, HubConfig, Principal, authenticated
+from hubproto_core.http import Request
 
 from .lab_hub import build
 
@@ -38,7 +42,19 @@ def hubs() -> dict[str, Hub]:
     """Return the hubs by path."""
     config = config_from_environment()
     parallel = int(os.environ.get("LAB_PARALLEL") or 10)
-    return {"/hub": build(replace(config, max_parallel_calls=parallel)), "/serialhub": build(config)}
+    many = replace(config, max_parallel_calls=parallel)
+    secure = build(many, requires=authenticated)
+    return {"/hub": build(many), "/serialhub": build(config), "/securehub": secure, "/expiringhub": secure}
+
+
+def authenticate(request: Request) -> Principal | None:
+    """Say whose token a request brings, in the header or anywhere in the query."""
+    token = request.access_token or request.query.get("access_token", "")
+    if not token.startswith("token-"):
+        return None
+    name, _, seconds = token.removeprefix("token-").partition("-exp")
+    roles = frozenset({"admin"} if name == "admin" else ())
+    return Principal(name, roles, expires_at=time.time() + float(seconds) if seconds else None)
 
 
 def announce(port: int) -> None:
@@ -52,7 +68,9 @@ async def serve_on_trio(port: int) -> None:
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            server = await nursery.start(lambda **status: serve(hubs(), host="127.0.0.1", port=port, **status))
+            server = await nursery.start(
+                lambda **status: serve(hubs(), host="127.0.0.1", port=port, authenticator=authenticate, **status)
+            )
             announce(server.port)
             async for _ in signals:
                 break
@@ -67,7 +85,7 @@ async def serve_on_asyncio(port: int) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with serve(hubs(), host="127.0.0.1", port=port) as server:
+    async with serve(hubs(), host="127.0.0.1", port=port, authenticator=authenticate) as server:
         announce(server.port)
         await stopped.wait()
 

@@ -13,10 +13,7 @@ from tests.interop._conversations import Conversation, compare
 from tests.interop._link import Record
 from tests.interop.conftest import StartLab
 
-NOT_YET = {
-    "errors / not authorized": "authorization",
-    "errors / unauthorized hub method named in another case": "authorization",
-}
+NOT_YET: dict[str, str] = {}
 """Recordings whose methods or types the lab hub does not have yet."""
 
 DIFFERENCES: dict[str, str] = {

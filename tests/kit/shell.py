@@ -194,6 +194,8 @@ class HubPeer(Peer):
         *,
         name: str = "c1",
         user: str | None = None,
+        principal: Any = None,
+        expires: float | None = None,
         registry: Registry | None = None,
         shell: Shell | None = None,
         stateful: bool = False,
@@ -210,6 +212,8 @@ class HubPeer(Peer):
             config=config,
             effects=shell.effects,
             user=user,
+            principal=principal,
+            expires=expires,
             stateful=stateful,
             now=0.0,
         )

@@ -1,18 +1,25 @@
 // Microsoft's JavaScript SignalR client against a server under test, one PASS or FAIL line a check.
-// usage: node checks.mjs URL [--only TEXT]     URL of the lab hub; "serialhub" beside it runs one call at a time
+// usage: node checks.mjs URL json|msgpack [--only TEXT]
+// URL is that of the lab hub; "serialhub" beside it runs one call at a time, "securehub" wants a token.
 // LAB_KEEPALIVE and LAB_TIMEOUT (seconds) are what the server was started with.
 import assert from "node:assert/strict";
-import { HttpTransportType, HubConnectionBuilder, HubConnectionState, LogLevel, Subject } from "@microsoft/signalr";
+import {
+    HttpTransportType, HubConnectionBuilder, HubConnectionState, JsonHubProtocol, LogLevel, Subject,
+} from "@microsoft/signalr";
+import { MessagePackHubProtocol } from "@microsoft/signalr-protocol-msgpack";
 
-const [url, ...options] = process.argv.slice(2);
-if (!url || (options.length > 0 && options[0] !== "--only")) {
-    console.error("usage: node checks.mjs URL [--only TEXT]");
+const [url, encoding, ...options] = process.argv.slice(2);
+const protocols = { json: JsonHubProtocol, msgpack: MessagePackHubProtocol };
+if (!url || !(encoding in protocols) || (options.length > 0 && options[0] !== "--only")) {
+    console.error("usage: node checks.mjs URL json|msgpack [--only TEXT]");
     process.exit(2);
 }
+const json = encoding === "json";
 const only = options[1] ?? "";
 const serialUrl = url.replace(/[^/]+$/, "serialhub");
 const keepAlive = 1000 * Number(process.env.LAB_KEEPALIVE ?? 15);
 const timeout = 1000 * Number(process.env.LAB_TIMEOUT ?? 30);
+const secureUrl = url.replace(/[^/]+$/, "securehub");
 const webSockets = { transport: HttpTransportType.WebSockets };
 
 const MASKED = (target) => `An unexpected error occurred invoking '${target}' on the server.`;
@@ -23,12 +30,14 @@ const STREAM_FAILED = "An error occurred on the server while streaming results."
 
 const checks = [];
 const check = (name, body) => checks.push({ name, body });
+const point = (x, y, label) => (json ? { x, y, label } : { X: x, Y: y, Label: label }); // as .NET names members
 const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 function build(to = url, how = webSockets) {
     const connection = new HubConnectionBuilder()
         .withUrl(to, how)
+        .withHubProtocol(new protocols[encoding]())
         .configureLogging(process.env.DEBUG ? LogLevel.Trace : LogLevel.None)
         .withKeepAliveInterval(timeout / 4)
         .withServerTimeout(Math.max(2.5 * keepAlive, 2000))
@@ -116,6 +125,30 @@ function upload(items, end = (subject) => subject.complete()) {
     return { subject, feed };
 }
 
+/** Gives a function that returns the arguments of all calls of a client method since now. */
+function heard(connection, name) {
+    const calls = [];
+    const handler = (...args) => calls.push(args);
+    connection.on(name, handler);
+    return () => {
+        connection.off(name, handler);
+        return calls;
+    };
+}
+
+/** Run `body` while the connection answers AskMe so. */
+async function answering(connection, answer, body) {
+    connection.on("AskMe", answer);
+    try {
+        await body();
+    } finally {
+        connection.off("AskMe");
+    }
+}
+
+/** Run `body` with a connection of this user. */
+const as = (user, body) => using(body, secureUrl, { ...webSockets, accessTokenFactory: () => `token-${user}` });
+
 const alive = async (connection) => assert.equal(await connection.invoke("Add", 4, 5), 9);
 
 async function withTimeout(promise, seconds) {
@@ -130,6 +163,24 @@ async function withTimeout(promise, seconds) {
     }
 }
 
+// What MakeZoo gives, as each encoding shows it to JavaScript.
+const zoo = json ? {
+    flag: true, small: 200, short: -300, int: 70000, long: 2 ** 53, uLong: 2 ** 64, float: 1.5, double: 0.1,
+    decimal: 79.99, char: "ж", text: "naïve ☃ 😀", bytes: "AAH+/w==", guid: "0f8fad5b-d9cb-469f-a165-70867728950e",
+    utc: "2024-02-29T12:34:56.789Z", unspecified: "2024-02-29T12:34:56", offset: "2024-02-29T12:34:56+05:30",
+    span: "1.02:03:04.5000000", day: "2024-02-29", clock: "12:34:56.7890000", color: 6, nothing: null,
+    numbers: [1, 2, 3], names: ["a", "b"], counts: { One: 1, two: 2 }, byNumber: { 7: "seven" },
+    link: "https://example.org/a?b=c", inner: point(1, -2, "p"), anything: { k: 1 },
+} : {
+    Flag: true, Small: 200, Short: -300, Int: 70000, Long: 2 ** 53, ULong: 2 ** 64, Float: 1.5, Double: 0.1,
+    Decimal: "79.9900", Char: 1078, Text: "naïve ☃ 😀", Bytes: Uint8Array.of(0, 1, 254, 255),
+    Guid: "0f8fad5b-d9cb-469f-a165-70867728950e", Utc: new Date("2024-02-29T12:34:56.789Z"),
+    Unspecified: new Date("2024-02-29T12:34:56Z"), Offset: [new Date("2024-02-29T12:34:56Z"), 330],
+    Span: 937845000000, Day: 738944, Clock: 452967890000, Color: "Blue", Nothing: null,
+    Numbers: [1, 2, 3], Names: ["a", "b"], Counts: { One: 1, two: 2 }, ByNumber: { 7: "seven" },
+    Link: "https://example.org/a?b=c", Inner: point(1, -2, "p"), Anything: { k: 1 },
+};
+
 // ---------------------------------------------------------------------------------------------- calls
 
 for (const [what, value] of Object.entries({
@@ -139,20 +190,29 @@ for (const [what, value] of Object.entries({
     "an object": { Name: "n", inner: { list: [1, -2.5, true, false, null, "😀"], empty: {} } },
     "a list": [[], [1, [2]], {}],
     "null": null,
-    "a large integer": Number.MAX_SAFE_INTEGER,
+    "a large integer": 2 ** 40,
     "a fraction": 0.1,
+    ...(json ? {} : { "bytes": Uint8Array.of(0, 255, 128), "a date": new Date(1_700_000_000_123) }),
 })) {
     check(`echo of ${what}`, async (c) => assert.deepEqual(await c.invoke("Echo", value), value));
 }
 check("typed object", async (c) =>
-    assert.deepEqual(await c.invoke("MovePoint", { x: 1, y: 2.5, label: "p" }, 10, -1), { x: 11, y: 1.5, label: "p" }));
-check("typed object, names in another case", async (c) =>
-    assert.deepEqual(await c.invoke("MovePoint", { X: 1, Y: 2, Label: "p" }, 1, 1), { x: 2, y: 3, label: "p" }));
+    assert.deepEqual(await c.invoke("MovePoint", point(1, 2.5, "p"), 10, -1), point(11, 1.5, "p")));
+if (json) {
+    check("typed object, names in another case", async (c) =>
+        assert.deepEqual(await c.invoke("MovePoint", { X: 1, Y: 2, Label: "p" }, 1, 1), { x: 2, y: 3, label: "p" }));
+}
 check("method name in another case", async (c) => assert.equal(await c.invoke("aDD", 2, 3), 5));
 check("void result", async (c) => assert.equal(await c.invoke("Nothing"), null));
-check("bytes", async (c) => assert.equal(await c.invoke("Bytes", 5), "AAECAwQ="));
+check("bytes", async (c) =>
+    assert.deepEqual(await c.invoke("Bytes", 5), json ? "AAECAwQ=" : Uint8Array.of(0, 1, 2, 3, 4)));
 check("date with its offset", async (c) => {
     const now = await c.invoke("Now");
+    if (!json) {
+        assert.ok(Math.abs(now[0] - Date.now()) < 60_000, now);
+        assert.equal(now[1], 0);
+        return now[0].toISOString();
+    }
     assert.match(now, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$/);
     assert.ok(Math.abs(Date.parse(now) - Date.now()) < 60_000, now);
     return now;
@@ -175,6 +235,17 @@ check("in order where one call runs at a time", () => using(async (d) => {
     await Promise.all([slow, fast]);
     assert.deepEqual(order, ["slept 300", 2]);
 }, serialUrl));
+
+check("a value of every type", async (c) => assert.deepEqual(await c.invoke("MakeZoo"), zoo));
+check("a value of every type, there and back", async (c) => {
+    // JavaScript's numbers are too small for the two long ones, and its objects have no keys but strings.
+    const sent = { ...zoo, ...(json ? { long: 7, uLong: 8 } : { Long: 7, ULong: 8, ByNumber: {} }) };
+    assert.deepEqual(await c.invoke("EchoZoo", sent), sent);
+});
+check("a stream of values of every type", async (c) => {
+    const items = [0, 1, 2].map((int) => ({ ...zoo, [json ? "int" : "Int"]: int }));
+    assert.deepEqual(await collect(c.stream("ZooStream", 3)), { items });
+});
 
 // ---------------------------------------------------------------------------------------------- errors
 
@@ -217,6 +288,8 @@ check("stream of 10,000", async (c) => {
     return `${Math.round(performance.now() - start)} ms`;
 });
 check("empty stream", async (c) => assert.deepEqual(await collect(c.stream("Counter", 0, 0)), { items: [] }));
+check("stream of a channel", async (c) =>
+    assert.deepEqual(await collect(c.stream("CounterChannel", 100)), { items: range(0, 100) }));
 check("three streams at once", async (c) => {
     const all = await Promise.all([20, 40, 60].map((n) => collect(c.stream("Counter", n, 1))));
     assert.deepEqual(all.map(({ items }) => items), [range(0, 20), range(0, 40), range(0, 60)]);
@@ -345,7 +418,7 @@ check("both ways, cancelled", async (c) => {
 check("three arguments to a client method", async (c) => {
     const called = next(c, "pong");
     await c.invoke("CallMeBack", "pong");
-    assert.deepEqual(await called, ["called back", 42, { x: 1, y: 2, label: "p" }]);
+    assert.deepEqual(await called, ["called back", 42, point(1, 2, "p")]);
 });
 check("client method that nobody handles", async (c) => {
     await c.invoke("CallMeBack", "nobody-listens");
@@ -364,6 +437,101 @@ check("broadcast reaches every connection", (c) => using(async (d) => {
     await c.send("Broadcast", "to all 😀");
     assert.deepEqual([await mine, await theirs], [["to all 😀"], ["to all 😀"]]);
 }));
+check("a group, until one leaves it", (c) => using(async (d) => {
+    const [mine, theirs] = [heard(c, "groupMessage"), heard(d, "groupMessage")];
+    for (const member of [c, d]) await member.invoke("JoinGroup", "g");
+    await c.invoke("SendGroup", "g", "1");
+    await c.invoke("SendOthersInGroup", "g", "2");
+    await c.invoke("SendGroup", "G", "names are not the same in another case");
+    await d.invoke("LeaveGroup", "g");
+    await c.invoke("SendGroup", "g", "3");
+    await c.invoke("AddToGroup", d.connectionId, "g");
+    await c.invoke("SendGroup", "g", "4");
+    await Promise.all([alive(c), alive(d)]);
+    assert.deepEqual(mine(), [["g", "1"], ["g", "3"], ["g", "4"]]);
+    assert.deepEqual(theirs(), [["g", "1"], ["g", "2"], ["g", "4"]]);
+    await c.invoke("LeaveGroup", "g");
+}));
+check("others, and one client", (c) => using(async (d) => {
+    const [mine, theirs] = [heard(c, "message"), heard(d, "message")];
+    await c.invoke("SendOthers", "1");
+    await c.invoke("SendClient", d.connectionId, "2");
+    await d.invoke("SendClient", c.connectionId, "3");
+    await c.invoke("SendClient", "nobody", "4");
+    await Promise.all([alive(c), alive(d)]);
+    assert.deepEqual([mine(), theirs()], [[["3"]], [["1"], ["2"]]]);
+}));
+check("a user's connections", () => as("ann", (a) => as("ann", (b) => as("bob", async (d) => {
+    const [first, second, other] = [a, b, d].map((connection) => heard(connection, "message"));
+    await d.invoke("SendUser", "ann", "hi");
+    await Promise.all([a, b, d].map(alive));
+    assert.deepEqual([first(), second(), other()], [[["hi"]], [["hi"]], []]);
+}))));
+
+// ---------------------------------------------------------------------------------------------- client results
+
+check("client result", (c) => answering(c, (question) => `${question}!`, async () =>
+    assert.equal(await c.invoke("AskClient", "q 😀"), "q 😀!")));
+check("client result, later, while other calls are answered", (c) => answering(c, async (question) => {
+    await alive(c);
+    await pause(20);
+    return `${question}!`;
+}, async () => {
+    const answers = ["a", "b", "c"].map((question) => c.invoke("AskClient", question));
+    await alive(c);
+    assert.deepEqual(await Promise.all(answers), ["a!", "b!", "c!"]);
+}));
+check("client result that is an error", (c) => answering(c, () => {
+    throw new Error("I do not know");
+}, async () => {
+    // The client says `${error}`.
+    const text = `${MASKED("AskClient")} HubException: Error: I do not know`;
+    assert.equal(await rejection(c.invoke("AskClient", "q")), text);
+    await alive(c);
+}));
+check("client result that nobody gives", async (c) => {
+    const text = `${MASKED("AskClient")} HubException: Client didn't provide a result.`;
+    assert.equal(await rejection(c.invoke("AskClient", "q")), text);
+});
+check("client result of a wrong type", (c) => answering(c, () => 5, async () => {
+    const error = await rejection(c.invoke("AskClient", "q"));
+    assert.ok(error.startsWith(`${MASKED("AskClient")} HubException: Error trying to deserialize result to String. `), error);
+    await alive(c);
+}));
+check("client result of another client", (c) => using((d) => answering(d, (question) => `${question} from d`, async () =>
+    assert.equal(await c.invoke("AskOther", d.connectionId, "q"), "q from d"))));
+check("client result of a client that is not there", async (c) =>
+    assert.equal(await rejection(c.invoke("AskOther", "nobody", "q")), MASKED("AskOther")));
+check("client result of a client that leaves", (c) => using(async (d) => {
+    const asked = new Promise((resolve) => d.on("AskMe", () => {
+        resolve();
+        return new Promise(() => {});
+    }));
+    const error = rejection(c.invoke("AskOther", d.connectionId, "q"));
+    await asked;
+    await d.stop();
+    assert.equal(await error, MASKED("AskOther"));
+}));
+check("client result where one call runs at a time", () => using((d) => answering(d, async (question) => {
+    await alive(d);
+    return `${question}!`;
+}, async () => assert.equal(await d.invoke("AskClient", "q"), "q!")), serialUrl));
+
+// ---------------------------------------------------------------------------------------------- who is calling
+
+check("the token's user", () => as("ann", async (d) => {
+    const who = await d.invoke("WhoAmI");
+    assert.deepEqual([who.user, who.name, who.authQuery ?? who.auth], ["ann", "ann", "Bearer token-ann"]);
+}));
+check("no user", async (c) => assert.equal((await c.invoke("WhoAmI")).user, null));
+check("a method for some, called by others", async (c) => {
+    const text = "Failed to invoke 'AdminOnly' because user is unauthorized";
+    assert.equal(await rejection(c.invoke("AdminOnly")), text);
+    await as("ann", async (d) => assert.equal(await rejection(d.invoke("adminonly")), text));
+    await as("admin", async (d) => assert.equal(await d.invoke("AdminOnly"), "secret of admin"));
+});
+check("a hub for some, without a token", () =>
+    assert.rejects(build(secureUrl).start(), (error) => error.message.includes("Status code '401'")));
 
 // ---------------------------------------------------------------------------------------------- sizes
 

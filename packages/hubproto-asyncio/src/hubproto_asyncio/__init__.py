@@ -2,6 +2,7 @@
 
 from hubproto_core import (
     ZERO_OFFSET,
+    Authorization,
     Call,
     Char,
     Clients,
@@ -13,18 +14,22 @@ from hubproto_core import (
     JsonCodec,
     LocalProtocolError,
     MessagePackCodec,
+    Principal,
     RemoteProtocolError,
     Single,
     TransportError,
     Upload,
+    authenticated,
 )
-from hubproto_core.http import HttpConfig
+from hubproto_core.http import AccessDenied, HttpConfig, Request
 
 from ._client import Connection, Stream, connect
 from ._server import Server, serve
 
 __all__ = [
     "ZERO_OFFSET",
+    "AccessDenied",
+    "Authorization",
     "Call",
     "Char",
     "Clients",
@@ -38,12 +43,15 @@ __all__ = [
     "JsonCodec",
     "LocalProtocolError",
     "MessagePackCodec",
+    "Principal",
     "RemoteProtocolError",
+    "Request",
     "Server",
     "Single",
     "Stream",
     "TransportError",
     "Upload",
+    "authenticated",
     "connect",
     "serve",
 ]

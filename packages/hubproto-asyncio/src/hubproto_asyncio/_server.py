@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from hubproto_core import Clients, Hub, HubConfig
-from hubproto_core.http import HttpConfig, HubServer
+from hubproto_core.http import Authenticator, HttpConfig, HubServer
 
 from ._pump import SocketPump
 from ._runner import Runner
@@ -89,18 +90,22 @@ async def serve(
     port: int = 0,
     *,
     ssl_context: ssl.SSLContext | None = None,
+    authenticator: Authenticator | None = None,
     config: HubConfig | None = None,
     http: HttpConfig | None = None,
 ) -> AsyncIterator[Server]:
     """Serve a hub at `path`, or several, given as a mapping of paths, for as long as the block lasts.
 
-    `host` None is every interface; `port` 0 is any free one (see `Server.port`). `config` replaces the hubs' own.
+    `host` None is every interface; `port` 0 is any free one (see `Server.port`). `authenticator` says who
+    sends a request (see `Authenticator`); `config` replaces the hubs' own.
     Leaving the block in order shuts the server down gracefully; leaving it by an exception or cancellation drops
     every connection at once. Raises OSError if it cannot listen there.
     """
     hubs = hub if isinstance(hub, Mapping) else {path: hub}
     http = http or HttpConfig()
-    machine = HubServer(hubs, entropy=os.urandom, config=config, http=http)
+    machine = HubServer(
+        hubs, entropy=os.urandom, clock=time.time, authenticator=authenticator, config=config, http=http
+    )
     server = Server(machine, Runner(machine.effects))
     await server.listen(host, port, ssl_context, http.request_timeout)
     try:

@@ -1,5 +1,6 @@
 """The ASP.NET Core SignalR hub protocol without I/O: a state machine, and the policy of hubs and clients on top."""
 
+from ._auth import Authorization, Policy, Principal, Requirement, authenticated
 from ._binding import Binder, Shape
 from ._call import Call, ConnectionInfo
 from ._client_session import ClientSession, Handlers
@@ -44,6 +45,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "ZERO_OFFSET",
     "Ack",
+    "Authorization",
     "Binder",
     "Call",
     "CallerClients",
@@ -79,8 +81,11 @@ __all__ = [
     "MessagePackCodec",
     "OutgoingCall",
     "Ping",
+    "Policy",
+    "Principal",
     "Registry",
     "RemoteProtocolError",
+    "Requirement",
     "Role",
     "RunningCall",
     "Selection",
@@ -100,4 +105,5 @@ __all__ = [
     "Waiter",
     "Wake",
     "WouldBlock",
+    "authenticated",
 ]

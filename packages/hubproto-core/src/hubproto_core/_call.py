@@ -17,6 +17,7 @@ class _Connection(Protocol):
 
     connection_id: str
     user: str | None
+    principal: Any
     info: ConnectionInfo
     items: dict[Any, Any]
     groups: Groups
@@ -62,6 +63,11 @@ class Call:
     def user(self) -> str | None:
         """The user's id, or None."""
         return self._session.user
+
+    @property
+    def principal(self) -> Any:
+        """What the server's authenticator returned for the request that opened the connection, or None."""
+        return self._session.principal
 
     @property
     def connection(self) -> ConnectionInfo:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin
 
+from ._auth import Policy, Requirement, policy_of, user_id_of
 from ._binding import Shape
 from ._call import Call
 from ._codecs import Codec, default_codecs
@@ -91,6 +92,7 @@ class Method:
     function: Callable[..., Any]
     signature: Signature
     cancellable: bool
+    policy: Policy | None = None  # who may call it
 
 
 class Hub:
@@ -99,16 +101,33 @@ class Hub:
     `config` is what its connections obey unless the server is given another one. `codecs` are the encodings among which
     clients choose, JSON and MessagePack by default; give your own to name the members of objects in another way on the
     wire, or to teach them types of yours.
+
+    `requires` says who may connect at all: the names of roles of which any one suffices, or a policy. Others are
+    answered 401, or 403 if they are known. Who somebody is, the server's authenticator says. `user_id` gives the user
+    whose connection it is from what the authenticator returned; by default that is its attribute `user_id`.
     """
 
-    def __init__(self, config: HubConfig | None = None, *, codecs: Sequence[Codec] | None = None) -> None:
+    def __init__(
+        self,
+        config: HubConfig | None = None,
+        *,
+        codecs: Sequence[Codec] | None = None,
+        requires: Requirement | None = None,
+        user_id: Callable[[Any], str | None] = user_id_of,
+    ) -> None:
         self.config: HubConfig = config or HubConfig()
+        self.policy: Policy | None = policy_of(requires)
+        """Who may connect."""
+        self.user_id: Callable[[Any], str | None] = user_id
+        """Gives the user id of a principal."""
         self.codecs: tuple[Codec, ...] = default_codecs() if codecs is None else tuple(codecs)
         self._methods: dict[str, Method] = {}
         self._connected: Method | None = None
         self._disconnected: Method | None = None
 
-    def method(self, name: str | None = None, *, cancellable: bool = True) -> Callable[[F], F]:
+    def method(
+        self, name: str | None = None, *, cancellable: bool = True, requires: Requirement | None = None
+    ) -> Callable[[F], F]:
         """Decorate a function that clients may call, as `name` or else by its own name, in any case.
 
         It may be a plain function, an `async def` one, or an asynchronous generator, whose items the client gets as a
@@ -118,12 +137,16 @@ class Hub:
         `cancellable=False`: a client that gives up waiting does not stop it (it is still stopped when the connection
         ends). Streams can always be stopped.
 
+        `requires`: who may call it: the names of roles of which any one suffices, or a policy, which is asked at every
+        call and may be an `async def` function; what the client sends meanwhile waits.
+
         Raises TypeError for a name that is taken and for parameters that no call could fill.
         """
+        policy = policy_of(requires)
 
         def decorate(function: F) -> F:
             wire_name = name if name is not None else function.__name__
-            method = Method(wire_name, function, Signature.of(function, wire_name), cancellable)
+            method = Method(wire_name, function, Signature.of(function, wire_name), cancellable, policy)
             if wire_name.lower() in self._methods:
                 raise TypeError(f"Duplicate definitions of '{wire_name}'. Overloading is not supported.")
             self._methods[wire_name.lower()] = method

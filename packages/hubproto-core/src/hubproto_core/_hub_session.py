@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from ._auth import Authorization, is_plain
 from ._binding import ANY, Shape
 from ._call import Call, ConnectionInfo
 from ._clients import CallerClients, Groups, Registry
@@ -18,7 +19,7 @@ from ._connection import HubConnection, Role
 from ._effects import EffectSink, Wake
 from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
-from ._hub import Hub, Method, Parameter
+from ._hub import Hub, Method, Parameter, Signature
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
 from ._running import IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
@@ -29,14 +30,28 @@ __all__ = ["HubSession"]
 logger = logging.getLogger("hubproto_core.hub")
 
 
+class _Check:
+    """A call that waits for a policy to decide about it."""
+
+    __slots__ = ("event", "method")
+
+    signature = Signature.of(lambda authorization: authorization, "policy")
+
+    def __init__(self, method: Method, event: Invocation | StreamInvocation) -> None:
+        self.method: Method = method
+        self.event: Invocation | StreamInvocation = event
+
+
 class HubSession(Session):
     """One client's connection to a hub.
 
-    `connection_id` is the public id, `info` what the opening request said, `user` whom the connection belongs to,
-    `stateful` whether its transport may be replaced (SPEC 4.7).
+    `connection_id` is the public id, `info` what the opening request said, `principal` what the authenticator said of
+    it, `user` whom the connection belongs to. It is closed when `expires` passes. `stateful`: its transport may be
+    replaced (SPEC 4.7).
     """
 
     __slots__ = (
+        "_check",
         "_dismissed",
         "_draining",
         "_hub",
@@ -51,6 +66,7 @@ class HubSession(Session):
         "groups",
         "info",
         "items",
+        "principal",
         "user",
     )
 
@@ -65,6 +81,8 @@ class HubSession(Session):
         effects: EffectSink,
         info: ConnectionInfo | None = None,
         user: str | None = None,
+        principal: Any = None,
+        expires: float | None = None,
         stateful: bool = False,
         now: float,
     ) -> None:
@@ -84,14 +102,18 @@ class HubSession(Session):
         self._pending: tuple[Method, Invocation | StreamInvocation] | None = (
             None  # waits for a slot, and everything behind it too
         )
+        self._check: RunningCall | None = None  # a policy decides about a call, and everything behind it waits
         self._plain_calls = 0
         self._welcome: RunningCall | None = None  # on_connected runs; no call is taken before it ends
         self._welcomed = False  # on_connected has succeeded, so on_disconnected will run
         self._dismissed = False  # on_disconnected has begun
         self._draining = False  # shutting down: no new call is begun
         self._session_timers = TimerTable()
+        if expires is not None:
+            self._session_timers.arm(Timer.EXPIRY, expires)
         self.connection_id: str = connection_id
         self.user: str | None = user
+        self.principal: Any = principal
         self.items: dict[Any, Any] = {}
         self.groups: Groups = Groups(self._registry, connection_id)
         self.finished: bool = False
@@ -106,9 +128,15 @@ class HubSession(Session):
 
     def handle_timeout(self, *, now: float) -> None:
         """See `HubConnection.handle_timeout`."""
-        if self._session_timers.expire(now):
-            for call in self._running:
-                self._cancel_running(call)
+        for timer in self._session_timers.expire(now):
+            if timer is Timer.EXPIRY:
+                logger.info(
+                    "connection %s is closed: what its client has shown to get in has expired", self.connection_id
+                )
+                self.close(allow_reconnect=True)
+            else:
+                for call in self._running:
+                    self._cancel_running(call)
         super().handle_timeout(now=now)
 
     # commands
@@ -147,7 +175,7 @@ class HubSession(Session):
 
     def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
         """Return what the function takes, with the shell's iterator for each of `call.incoming` in its place."""
-        method: Method = call.origin
+        method: Method | _Check = call.origin
         if method.signature.plain:
             return call.arguments
         arguments, streams = iter(call.arguments), iter(iterators)
@@ -174,7 +202,7 @@ class HubSession(Session):
             super()._dispatch(now)
 
     def _held_back(self) -> bool:
-        if self._welcome is not None or self._pending is not None:
+        if self._welcome is not None or self._pending is not None or self._check is not None:
             return True
         if self.writable:
             return False
@@ -205,6 +233,31 @@ class HubSession(Session):
 
     def _receive_call(self, event: Invocation | StreamInvocation) -> None:
         method = self._hub.lookup(event.target)
+        if method.policy is None:
+            self._admit(method, event)
+        else:
+            question = Authorization(self.principal, method.name, event.arguments, self.connection_id)
+            self._check = RunningCall(
+                self,
+                method.policy,
+                (question,),
+                invocation_id=None,
+                label=method.name,
+                origin=_Check(method, event),
+                inline=is_plain(method.policy),
+            )
+            self._start(self._check)
+
+    def _decide(self, check: _Check, allowed: bool) -> None:
+        if self._closed is not None:
+            return
+        if allowed:
+            self._admit(check.method, check.event)
+        else:
+            self._refuse(check.event, f"Failed to invoke '{check.method.name}' because user is unauthorized")
+
+    def _admit(self, method: Method, event: Invocation | StreamInvocation) -> None:
+        """The client may call this method; but does it do so in the right way?"""
         signature = method.signature
         error = None
         if signature.is_stream and isinstance(event, Invocation):
@@ -318,6 +371,8 @@ class HubSession(Session):
         self._free_slot(call)
         if call is self._welcome:
             self._welcome = None
+        if call is self._check:
+            self._check = None
         return first
 
     def _settle(self) -> None:
@@ -345,14 +400,17 @@ class HubSession(Session):
 
     def _cancel_at_end(self, call: RunningCall) -> None:
         """Stop what only the peer could have used. A call without an id was sent to be done, not to be answered."""
-        if call.invocation_id is not None or call.incoming:
+        if call.invocation_id is not None or call.incoming or isinstance(call.origin, _Check):
             super()._cancel_at_end(call)
 
     def _complete_call(self, call: RunningCall, result: Any) -> None:
-        if call.origin is self._hub.connected_hook:
+        if call.invocation_id is not None:
+            if self._conn.is_open:
+                self._conn.complete(call.invocation_id, UNSET if call.streams else result)
+        elif isinstance(call.origin, _Check):
+            self._decide(call.origin, bool(result))
+        elif call.origin is self._hub.connected_hook:
             self._welcomed = True
-        if call.invocation_id is not None and self._conn.is_open:
-            self._conn.complete(call.invocation_id, UNSET if call.streams else result)
 
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
         if not isinstance(error, HubError):
@@ -367,6 +425,10 @@ class HubSession(Session):
         if call.origin is self._hub.connected_hook:
             text = error_text("Connection closed with an error.", error, detailed=self._config.detailed_errors)
             self.close(text)
+            return
+        if isinstance(call.origin, _Check):
+            if self._closed is None:
+                self._refuse(call.origin.event, self._failure_text(call, error))
             return
         super()._fail_call(call, error)
 

@@ -17,6 +17,7 @@ class Timer(Enum):
     RESUME = "resume"
     CLOSE = "close"
     SHUTDOWN = "shutdown"
+    EXPIRY = "expiry"
 
 
 class TimerTable:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import ssl
+import time
 from collections.abc import Mapping
 
 import trio
 
 from hubproto_core import Clients, Hub, HubConfig
-from hubproto_core.http import HttpConfig, HubServer
+from hubproto_core.http import Authenticator, HttpConfig, HubServer
 
 from ._pump import SocketPump
 from ._runner import Runner
@@ -56,18 +57,22 @@ async def serve(
     port: int = 0,
     *,
     ssl_context: ssl.SSLContext | None = None,
+    authenticator: Authenticator | None = None,
     config: HubConfig | None = None,
     http: HttpConfig | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a hub at `path`, or several, given as a mapping of paths: `server = await nursery.start(serve, hub, ...)`.
 
-    `host` None is every interface; `port` 0 is any free one (see `Server.port`). `config` replaces the hubs' own.
+    `host` None is every interface; `port` 0 is any free one (see `Server.port`). `authenticator` says who
+    sends a request (see `Authenticator`); `config` replaces the hubs' own.
     Returns after `Server.close`, gracefully; cancelling it drops every connection at once. Raises OSError if it cannot
     listen there.
     """
     hubs = hub if isinstance(hub, Mapping) else {path: hub}
-    machine = HubServer(hubs, entropy=os.urandom, config=config, http=http)
+    machine = HubServer(
+        hubs, entropy=os.urandom, clock=time.time, authenticator=authenticator, config=config, http=http
+    )
     listeners: list[trio.SocketListener] = await trio.open_tcp_listeners(port, host=host)
     listening = trio.CancelScope()
     async with trio.open_nursery() as nursery:

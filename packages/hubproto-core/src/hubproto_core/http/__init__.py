@@ -1,5 +1,6 @@
 """HTTP and WebSockets without I/O: what stands between sockets and hub sessions, for servers and for clients."""
 
+from ._admission import AccessDenied, Authenticator
 from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._machine import SocketMachine
@@ -8,6 +9,8 @@ from ._server import HttpConfig, HttpServerConnection, HubServer
 from ._websocket import WebSocketTransport
 
 __all__ = [
+    "AccessDenied",
+    "Authenticator",
     "ClientEffect",
     "ClientOptions",
     "ClientSocket",

@@ -209,7 +209,7 @@ class HubClient:
         if session.closed is not None and self._state is not _State.CLOSED:
             error = session.error
             if self._state is _State.CONNECTING and error is None:
-                error = TransportError("The server disconnected before sending a handshake response")
+                error = TransportError(f"{self._shown_url} accepted the connection and closed it at once")
             self._fail(error)
 
     # within

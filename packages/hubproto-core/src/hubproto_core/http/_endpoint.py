@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .._call import ConnectionInfo
 from .._clients import Registry
@@ -38,7 +39,7 @@ class WebSocketAccepted:
 class Endpoint:
     """One hub as seen by HTTP."""
 
-    __slots__ = ("_codecs", "_config", "_effects", "_entropy", "_hub", "_reserved", "_sessions", "registry")
+    __slots__ = ("_clock", "_codecs", "_config", "_effects", "_entropy", "_hub", "_reserved", "_sessions", "registry")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Endpoint:
         entropy: Callable[[int], bytes],
         registry: Registry,
         config: HubConfig | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.registry: Registry = registry
         self._hub = hub
@@ -55,6 +57,7 @@ class Endpoint:
         self._entropy = entropy
         self._config = config or hub.config
         self._codecs = hub.codecs
+        self._clock = clock
         self._reserved: dict[str, tuple[str, float]] = {}  # token -> public id, deadline; oldest first
         self._sessions: dict[str, HubSession] = {}  # token -> connection in use
 
@@ -62,6 +65,11 @@ class Endpoint:
     def config(self) -> HubConfig:
         """What connections to this endpoint obey."""
         return self._config
+
+    @property
+    def hub(self) -> Hub:
+        """The hub that is served here."""
+        return self._hub
 
     def negotiate(self, request: Request, *, now: float) -> Response:
         """Answer `POST .../negotiate`."""
@@ -78,11 +86,14 @@ class Endpoint:
         body = _negotiate.encode_response(version, connection_id, token, _TRANSPORTS)
         return Response(200, body, "application/json")
 
-    def handle(self, request: Request, *, now: float) -> Response | WebSocketAccepted:
-        """Answer a request for the endpoint itself, in the reference's order of checks (SPEC 4.1)."""
+    def handle(self, request: Request, principal: Any = None, *, now: float) -> Response | WebSocketAccepted:
+        """Answer a request for the endpoint itself, in the reference's order of checks (SPEC 4.1).
+
+        `principal` is what the authenticator says of the request.
+        """
         token = request.query.get("id")
         if request.wants_websocket:
-            return self._open_websocket(request, token, now)
+            return self._open_websocket(request, token, principal, now)
         if request.method not in ("GET", "POST", "DELETE"):
             return Response(405, headers={"allow": "GET, POST, DELETE"})
         if not token:
@@ -112,7 +123,9 @@ class Endpoint:
         for token in [token for token, (_, deadline) in self._reserved.items() if deadline <= now]:
             del self._reserved[token]
 
-    def _open_websocket(self, request: Request, token: str | None, now: float) -> Response | WebSocketAccepted:
+    def _open_websocket(
+        self, request: Request, token: str | None, principal: Any, now: float
+    ) -> Response | WebSocketAccepted:
         if not token:
             token = connection_id = self._new_id()  # negotiation was skipped (SPEC 4.2.7)
         elif token in self._sessions:
@@ -135,10 +148,20 @@ class Endpoint:
             config=self._config,
             effects=self._effects,
             info=info,
+            user=None if principal is None else self._hub.user_id(principal),
+            principal=principal,
+            expires=self._expiry(principal, now),
             now=now,
         )
         self._sessions[token] = session
         return WebSocketAccepted(session, token)
+
+    def _expiry(self, principal: Any, now: float) -> float | None:
+        """When a principal's time is up, by the clock of the machines."""
+        expires_at: float | None = getattr(principal, "expires_at", None)
+        if expires_at is None or self._clock is None:
+            return None
+        return now + expires_at - self._clock()
 
     def _new_id(self) -> str:
         return base64.urlsafe_b64encode(self._entropy(16)).rstrip(b"=").decode()

@@ -37,6 +37,17 @@ class Request:
         return {name.lower(): value for name, value in parse_qsl(self.query_string, keep_blank_values=True)}
 
     @property
+    def access_token(self) -> str | None:
+        """The bearer token of the Authorization header; of a GET, else the one in the query as `access_token`.
+
+        Browsers cannot give a WebSocket or an EventSource headers, so their clients put it there (SPEC 4.3).
+        """
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return token.strip()
+        return self.query.get("access_token") if self.method == "GET" else None
+
+    @property
     def wants_websocket(self) -> bool:
         """It asks for an upgrade to a WebSocket (RFC 6455, 4.2.1)."""
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import h11
 
@@ -16,6 +17,7 @@ from .._hub import Hub
 from .._hub_session import HubSession
 from .._running import Waiter
 from .._timers import Timer, TimerTable
+from ._admission import Admission, Authenticator
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._messages import Request, Response
 from ._websocket import WebSocketTransport, accept_token
@@ -47,18 +49,24 @@ class HttpConfig:
 
 
 class HubServer:
-    """Hubs at their paths, and the effects of all their connections. One for each listening server."""
+    """Hubs at their paths, and the effects of all their connections. One for each listening server.
 
-    __slots__ = ("_connections", "_draining", "_endpoints", "_http", "_registries", "effects")
+    `entropy` returns so many random bytes, `clock` the Unix time in seconds. `authenticator` says who sends a request.
+    """
+
+    __slots__ = ("_authenticator", "_connections", "_draining", "_endpoints", "_http", "_registries", "effects")
 
     def __init__(
         self,
         hubs: Mapping[str, Hub],
         *,
         entropy: Callable[[int], bytes],
+        clock: Callable[[], float] | None = None,
+        authenticator: Authenticator | None = None,
         config: HubConfig | None = None,
         http: HttpConfig | None = None,
     ) -> None:
+        self._authenticator = authenticator
         self.effects: EffectQueue[Effect] = EffectQueue()
         self._http = http or HttpConfig()
         self._connections: dict[HttpServerConnection, None] = {}
@@ -74,6 +82,7 @@ class HubServer:
                 entropy=entropy,
                 registry=self._registries.setdefault(hub, Registry(self)),
                 config=config,
+                clock=clock,
             )
 
     @property
@@ -97,6 +106,12 @@ class HubServer:
         if self._draining:
             connection.shut_down(now=now)
         return connection
+
+    def admission(self, endpoint: Endpoint, request: Request, host: HttpServerConnection) -> Admission | None:
+        """Return what decides about a request; None where everybody is let in and nobody is known."""
+        if self._authenticator is None and endpoint.hub.policy is None:
+            return None
+        return Admission(endpoint.hub, self._authenticator, request, host, self.effects)
 
     def forget(self, connection: HttpServerConnection) -> None:
         """A socket is finished."""
@@ -129,11 +144,22 @@ class HubServer:
             self.effects.append(Wake(self))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request, and where it belongs."""
+
+    request: Request
+    endpoint: Endpoint
+    negotiates: bool
+
+
 class HttpServerConnection:
     """One accepted socket: HTTP/1.1 requests, until one of them makes it a WebSocket."""
 
     __slots__ = (
         "_accepted",
+        "_admission",
+        "_asked",
         "_body",
         "_config",
         "_endpoint",
@@ -159,6 +185,8 @@ class HttpServerConnection:
         self._transport: WebSocketTransport | None = None
         self._endpoint: Endpoint | None = None
         self._accepted: WebSocketAccepted | None = None
+        self._admission: Admission | None = None  # it is being decided about
+        self._asked: _Asked | None = None  # what waits for it
 
     @property
     def session(self) -> HubSession | None:
@@ -172,8 +200,10 @@ class HttpServerConnection:
 
     @property
     def want_read(self) -> bool:
-        """Bytes are welcome."""
-        return self._transport.want_read if self._transport else not self._finished
+        """Bytes are welcome. While a request waits, they may only say that the client has gone away."""
+        if self._transport is not None:
+            return self._transport.want_read
+        return not self._finished and (self._admission is None or not self._h11.trailing_data[0])
 
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Bytes came from the socket."""
@@ -181,6 +211,8 @@ class HttpServerConnection:
             self._transport.receive_data(data, now=now)
         elif not self._finished:
             self._h11.receive_data(data)
+            if self._admission is not None:
+                return
             self._advance(now)
             if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
                 self._timers.clear()
@@ -198,12 +230,16 @@ class HttpServerConnection:
             self._transport.handle_timeout(now=now)
             return
         for timer in self._timers.expire(now):
+            if self._admission is not None:
+                self._admission.abandon(timed_out=True)
+                self._go_on(now)
             if timer is Timer.HANDSHAKE and self._h11.their_state is not h11.IDLE:
                 self._respond(Response(408), now)
             self._finish()
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return and forget the bytes to be written now."""
+        self._go_on(now)
         data = bytes(self._output)
         self._output.clear()
         if self._transport is not None:
@@ -226,6 +262,9 @@ class HttpServerConnection:
 
     def _finish(self) -> None:
         self._server.forget(self)
+        if self._admission is not None:
+            self._admission.abandon()
+            self._admission = None
         self._finished = True
         self._timers.clear()
         if self._accepted is not None and self._endpoint is not None:
@@ -271,12 +310,33 @@ class HttpServerConnection:
         if endpoint is None:
             self._respond(Response(404), now)
             return
+        self._admission = self._server.admission(endpoint, request, self)
+        asked = _Asked(request, endpoint, negotiates)
+        if self._admission is None:
+            self._answer(asked, None, now)
+        else:
+            self._asked = asked
+
+    def _go_on(self, now: float) -> None:
+        """Answer the request that has been decided about, if it has."""
+        admission, asked = self._admission, self._asked
+        if admission is None or asked is None or not admission.decided:
+            return
+        self._admission = self._asked = None
+        if admission.answer is not None:
+            self._respond(admission.answer, now)
+        else:
+            self._answer(asked, admission.principal, now)
+        self._advance(now)
+
+    def _answer(self, asked: _Asked, principal: Any, now: float) -> None:
+        request, endpoint, negotiates = asked.request, asked.endpoint, asked.negotiates
         if request.wants_websocket and not negotiates:
             wrong = _wrong_upgrade(request)
             if wrong is not None:
                 self._respond(wrong, now)
                 return
-        answer = endpoint.negotiate(request, now=now) if negotiates else endpoint.handle(request, now=now)
+        answer = endpoint.negotiate(request, now=now) if negotiates else endpoint.handle(request, principal, now=now)
         if isinstance(answer, Response):
             self._respond(answer, now)
             return
@@ -301,7 +361,7 @@ class HttpServerConnection:
 
     def _respond(self, response: Response, now: float) -> None:
         headers = [("content-length", str(len(response.body))), *response.headers.items()]
-        if response.body:
+        if response.content_type is not None:
             headers.append(("content-type", response.content_type))
         self._write(h11.Response(status_code=response.status, headers=headers))
         if self._request is None or self._request.method != b"HEAD":
