@@ -17,11 +17,12 @@ from hubproto_core import (
     Principal,
     RemoteProtocolError,
     Single,
+    Transport,
     TransportError,
     Upload,
     authenticated,
 )
-from hubproto_core.http import AccessDenied, HttpConfig, Request
+from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, Mount, Request
 
 from ._client import Connection, Stream, connect
 from ._server import Server, serve
@@ -35,6 +36,7 @@ __all__ = [
     "Clients",
     "Codec",
     "Connection",
+    "EndpointConfig",
     "HttpConfig",
     "Hub",
     "HubConfig",
@@ -43,12 +45,14 @@ __all__ = [
     "JsonCodec",
     "LocalProtocolError",
     "MessagePackCodec",
+    "Mount",
     "Principal",
     "RemoteProtocolError",
     "Request",
     "Server",
     "Single",
     "Stream",
+    "Transport",
     "TransportError",
     "Upload",
     "authenticated",

@@ -157,20 +157,26 @@ class Connection:
         if self._get is None:
             self._go(now)
 
+    def abandon(self, *, now: float) -> None:
+        """Nobody serves it any longer."""
+        self._go(now)
+
     # time
 
     def next_timeout(self) -> float | None:
         """When `drive` wants to be called, or None; a GET tells its own."""
-        if self._get is not None:
+        if self._get is not None or self.transport is Transport.WEB_SOCKETS:
             return None
         session = None if self.session is None else self.session.next_timeout()
-        if self._gone or self.transport is Transport.WEB_SOCKETS:
+        if self._gone:
             return session
         return self._expires if session is None else min(self._expires, session)
 
     def drive(self, *, now: float) -> None:
         """See to a session that no GET carries. Early and spurious calls change nothing."""
-        if self.session is not None and self.transport is not Transport.WEB_SOCKETS:
+        if self.transport is Transport.WEB_SOCKETS:
+            return
+        if self.session is not None:
             self.session.handle_timeout(now=now)
             if self._gone:
                 self.session.data_to_send(now=now)  # to nobody

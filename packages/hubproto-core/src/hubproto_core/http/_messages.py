@@ -48,6 +48,11 @@ class Request:
         return self.query.get("access_token") if self.method == "GET" else None
 
     @property
+    def wants_events(self) -> bool:
+        """It asks for server-sent events, and that is no matter of preference (SPEC 4.1)."""
+        return "text/event-stream" in [kind.strip().lower() for kind in self.headers.get("accept", "").split(",")]
+
+    @property
     def wants_websocket(self) -> bool:
         """It asks for an upgrade to a WebSocket (RFC 6455, 4.2.1)."""
         return (
