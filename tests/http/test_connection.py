@@ -313,6 +313,14 @@ def test_events_end_with_the_session() -> None:
     assert lab.connection.next_timeout() is None
 
 
+def test_an_error_is_an_event_at_once() -> None:
+    lab, stream = streaming()
+    lab.shell.woken.clear()
+    lab.say({**ADD, "target": "Missing"})
+    assert "stream" in lab.shell.woken
+    assert b"Method does not exist" in stream.data_to_send(now=0.0)
+
+
 def test_pings_are_events() -> None:
     _, stream = streaming()
     assert stream.next_timeout() == 15.0

@@ -256,6 +256,8 @@ class Connection:
             self._kept += post.held
         elif self.session.want_read or self.session.is_over:
             self.session.receive_data(post.held, now=now)
+            if self._get is not None:
+                self._wake(self._get)  # there may be an answer already
         else:
             return False
         post.held = b""
