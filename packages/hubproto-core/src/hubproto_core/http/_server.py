@@ -255,6 +255,7 @@ class HttpServerConnection:
             return
         if self._exchange is not None:
             self._exchange.handle_timeout(now=now)
+            self._advance(now)
         for timer in self._timers.expire(now):
             if self._admission is not None:
                 self._admission.abandon(timed_out=True)
@@ -267,8 +268,11 @@ class HttpServerConnection:
         """Return and forget the bytes to be written now."""
         if self._admission is not None:
             self._go_on(now)
-        while self._exchange is not None and self._answer_on(self._exchange, now):
-            self._advance(now)
+        while self._exchange is not None:
+            complete = self._answer_on(self._exchange, now)
+            self._advance(now)  # to the rest of a body that was not wanted before, or to the next request
+            if not complete:
+                break
         data = bytes(self._output)
         self._output.clear()
         if self._transport is not None:
