@@ -91,12 +91,14 @@ class HubSession(Session):
         now: float,
     ) -> None:
         super().__init__(config or hub.config, effects)
+        self.info: ConnectionInfo = info or ConnectionInfo()
         self._log_facts = connection_facts(hub.name, connection_id, user)
         self._conn = HubConnection(
             Role.SERVER,
             codecs,
             config=self._config,
             binder=self,
+            transport=self.info.transport,
             stateful=stateful,
             log_facts=self._log_facts,
             now=now,
@@ -117,7 +119,6 @@ class HubSession(Session):
         if expires is not None:
             self._session_timers.arm(Timer.EXPIRY, expires)
         self.connection_id: str = connection_id
-        self.info: ConnectionInfo = info or ConnectionInfo()
         self.user: str | None = user
         self.principal: Any = principal
         self.items: dict[Any, Any] = {}
