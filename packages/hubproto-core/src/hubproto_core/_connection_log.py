@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from logging import DEBUG, ERROR
 
 from ._errors import HubError, TransportError
 from ._logs import connection_facts, facts, hub_log, one_line
@@ -63,18 +64,17 @@ class ConnectionLog:
 
     def failed(self, method: str, error: Exception) -> None:
         """A mistake in the hub has a traceback; a text for the client, or a client that is gone, needs none."""
-        record = (
+        mistake = not isinstance(error, HubError | TransportError)
+        hub_log.log(
+            ERROR if mistake else DEBUG,
             "hub method %r failed for connection %s: %s: %s",
             method,
             self._connection_id,
             type(error).__name__,
             one_line(error),
+            exc_info=error if mistake else None,
+            extra=facts(self.facts, method=method, error=error),
         )
-        extra = facts(self.facts, method=method, error=error)
-        if isinstance(error, HubError | TransportError):
-            hub_log.debug(*record, extra=extra)
-        else:
-            hub_log.error(*record, exc_info=error, extra=extra)
 
     def ended(self, error: Exception | None) -> None:
         """It is over: in order, or by an error."""

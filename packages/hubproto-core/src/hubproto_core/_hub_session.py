@@ -24,7 +24,7 @@ from ._messages import Completion, Invocation, InvocationBindingFailure, StreamI
 from ._observer import ConnectionStatus, ObservedCall, ObservedConnection
 from ._running import Departure, IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
-from ._signature import Parameter, Signature
+from ._signature import Signature
 from ._timers import Timer, TimerTable
 
 __all__ = ["HubSession"]
@@ -208,17 +208,7 @@ class HubSession(Session):
         signature: Signature = call.origin.signature
         if signature.plain:  # what is left out at the end, Python itself fills in
             return call.arguments
-        arguments = iter(signature.completed(call.arguments) if signature.defaults else call.arguments)
-        streams = iter(iterators)
-        values: list[Any] = []
-        for slot in signature.slots:
-            if slot == Parameter.CALL:
-                values.append(Call(self, call))
-            elif slot == Parameter.REST:
-                values.extend(arguments)
-            else:
-                values.append(next(streams if slot == Parameter.STREAM else arguments))
-        return values
+        return signature.filled(call.arguments, iterators, Call(self, call))
 
     def arguments_shape(self, target: str) -> Shape:
         """See `Binder`."""
