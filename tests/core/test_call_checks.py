@@ -87,5 +87,6 @@ def test_a_policy_is_asked_like_a_method(waits: bool) -> None:
     check = Check(hub.lookup("Add"), Invocation(target="ADD", arguments=(1,), invocation_id="1"))
     call = check.asks(asked, HubPeer(hub).session, "ann", "c1")
     assert (call.function, call.origin, call.inline) == (asked, check, not waits)
+    assert check.denial == "Failed to invoke 'Add' because user is unauthorized"
     assert (call.invocation_id, call.label) == (None, "Add")
     assert call.arguments == (Authorization("ann", "Add", (1, 2), "c1"),)

@@ -90,9 +90,9 @@ def test_a_call_begins_with_nothing_done() -> None:
 
 def test_the_end_of_a_connection_can_be_waited_for() -> None:
     peer = ServerPeer()
-    end = Departure(peer.session)
-    assert not end.done
-    end.abandon()  # somebody else may wait on
+    before = Departure(peer.session)
+    told = [before.done]
+    before.abandon()  # others may wait on
     peer.session.close()
-    assert end.done
-    end.outcome()
+    before.outcome()
+    assert [*told, before.done] == [False, True]

@@ -38,6 +38,11 @@ class Check:
             inline=is_plain(policy),
         )
 
+    @property
+    def denial(self) -> str:
+        """What the client is told if the policy does not let it."""
+        return f"Failed to invoke '{self.method.name}' because user is unauthorized"
+
 
 def misuse(method: Method, event: Invocation | StreamInvocation, running: Iterable[RunningCall]) -> str | None:
     """Return what is wrong with the way in which a client calls a method that it may call, in the reference's words.

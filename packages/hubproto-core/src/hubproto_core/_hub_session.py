@@ -270,7 +270,7 @@ class HubSession(Session):
         if allowed:
             self._admit(check.method, check.event)
         else:
-            self._refuse(check.event, f"Failed to invoke '{check.method.name}' because user is unauthorized")
+            self._refuse(check.event, check.denial)
 
     def _admit(self, method: Method, event: Invocation | StreamInvocation) -> None:
         """The client may call this method; but does it do so in the right way?"""
