@@ -766,7 +766,7 @@ class HubConnection:
         return message
 
     def _refuse_call(self, message: Invocation | StreamInvocation | InvocationBindingFailure, reason: str) -> None:
-        self._log("a call of %s is refused: %s", one_line(message.target), reason)
+        self._log("connection %s: a call of %s is refused: %s", one_line(message.target), reason)
         if message.invocation_id is not None:
             text = f"Failed to invoke '{message.target}': {reason}"
             self._send(Completion(invocation_id=message.invocation_id, error=text))
@@ -774,9 +774,7 @@ class HubConnection:
     def _log(self, text: str, *arguments: str) -> None:
         log = hub_log if self._role is Role.SERVER else client_log
         if log.isEnabledFor(DEBUG):
-            log.debug(
-                f"connection %s: {text}", self._log_facts["connection_id"], *arguments, extra=facts(self._log_facts)
-            )
+            log.debug(text, self._log_facts["connection_id"], *arguments, extra=facts(self._log_facts))
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         if len(headers) > self._config.max_headers:
@@ -789,7 +787,7 @@ class HubConnection:
         """Nobody waits for this. An id that is too long cannot be one of those that are known."""
         if len(invocation_id) > self._config.max_id_length:
             self._refuse_id()
-        self._log("%s of %s is ignored: nobody waits for it", what, one_line(invocation_id))
+        self._log("connection %s: %s of %s is ignored: nobody waits for it", what, one_line(invocation_id))
 
     def _refuse_id(self) -> NoReturn:
         raise RemoteProtocolError(f"An id is longer than {self._config.max_id_length} characters.")
