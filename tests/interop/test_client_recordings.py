@@ -89,7 +89,7 @@ def split(codec: Codec, data: bytes) -> Iterator[tuple[bytes, Any]]:
             yield framed, codec.decode(record, AnyBinder(), MAX_DEPTH)
 
 
-@pytest.fixture(params=[*FILES] or [None], ids=lambda path: path.stem if path else "none")
+@pytest.fixture(params=FILES if FILES else [None], ids=lambda path: path.stem if path else "none")
 def recording(request: pytest.FixtureRequest) -> Recording:
     if request.param is None:
         _peers.missing("conversations", "HUBPROTO_CONVERSATIONS names no folder with recordings")
