@@ -504,10 +504,17 @@ async def test_the_server_calls_back(rt: Runtime, reference: Reference) -> None:
         await rt.eventually(lambda: received == [("called back", 42, Point(1, 2, "p"))])
 
 
-async def test_a_flood_comes_in_order(rt: Runtime, reference: Reference) -> None:
+@pytest.mark.parametrize("slow", [False, True], ids=["plain handler", "slow handler"])
+async def test_a_flood_comes_in_order(rt: Runtime, reference: Reference, slow: bool) -> None:
     received: list[int] = []
+
+    async def receive(number: int) -> None:
+        if number % 100 == 0:
+            await rt.sleep(0.001)
+        received.append(number)
+
     async with hub(rt, reference) as client:
-        client.on("flood", received.append)
+        client.on("flood", receive if slow else received.append)
         await client.invoke("Flood", 2000)
         await rt.eventually(lambda: len(received) == 2000)
     assert received == list(range(2000))
