@@ -30,6 +30,7 @@ from tests.interop.conftest import StartLab
 
 FOLDER = _peers.folder("HUBPROTO_CONVERSATIONS")
 FILES = sorted((FOLDER / "clients").glob("*.jsonl")) if FOLDER else []
+CASES: list[Path | None] = [*FILES] or [None]
 OTHERWISE_EACH_TIME = {"WhoAmI", "Stats", "Now", "AskClient"}
 """Methods whose results depend on who calls, and when; AskClient asks with ids that the server chooses."""
 
@@ -89,7 +90,7 @@ def split(codec: Codec, data: bytes) -> Iterator[tuple[bytes, Any]]:
             yield framed, codec.decode(record, AnyBinder(), MAX_DEPTH)
 
 
-@pytest.fixture(params=FILES if FILES else [None], ids=lambda path: path.stem if path else "none")
+@pytest.fixture(params=CASES, ids=lambda path: path.stem if path else "none")
 def recording(request: pytest.FixtureRequest) -> Recording:
     if request.param is None:
         _peers.missing("conversations", "HUBPROTO_CONVERSATIONS names no folder with recordings")
