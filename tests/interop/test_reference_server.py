@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
-from hubproto_core import Codec, HubError, JsonCodec, MessagePackCodec, TransportError
-from tests.interop._lab import Labs
+from hubproto_core import Codec, HubConfig, HubError, JsonCodec, MessagePackCodec, TransportError
+from tests.interop._lab import Labs, start_lab
 from tests.interop.lab_hub import Zoo
 from tests.kit.runtimes import Connection, Runtime
 from tests.kit.tcp import Tcp
@@ -677,6 +678,31 @@ async def test_the_server_aborts_the_connection_of_a_running_stream(rt: Runtime,
                     await client.send("AbortMe")
     assert received == list(range(len(received)))
     assert len(received) > 3
+
+
+async def test_the_server_shuts_down(rt: Runtime, reference: Reference, tmp_path: Path) -> None:
+    server = start_lab(reference.way.server.name, tmp_path)
+    try:
+        async with hub(rt, replace(reference, url=server.url)) as client, client.stream("Counter", 1000, 10) as items:
+            assert await anext(items) == 0
+            server.process.terminate()
+            with pytest.raises(TransportError):
+                async for _ in items:
+                    pass
+            with pytest.raises(TransportError):
+                await client.invoke("Add", 2, 3)
+    finally:
+        server.stop()
+
+
+async def test_pings_keep_a_silent_connection(rt: Runtime, reference: Reference, labs: Labs) -> None:
+    """Nothing else is sent either way for longer than each side waits for the other."""
+    server = labs.start(reference.way.server.name, LAB_TIMEOUT="1", LAB_KEEPALIVE="0.5")
+    config = HubConfig(keep_alive_interval=0.25, silence_timeout=2, max_message_size=None)
+    async with hub(rt, replace(reference, url=server.url), config=config) as client:
+        async with client.stream("Counter", 2, 3000) as items:
+            assert [await anext(items) for _ in range(2)] == [0, 1]
+        assert await client.invoke("Add", 2, 3) == 5
 
 
 async def test_a_message_over_the_servers_limit_ends_the_connection(rt: Runtime, reference: Reference) -> None:
