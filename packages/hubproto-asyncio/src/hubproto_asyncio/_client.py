@@ -216,7 +216,7 @@ class _ClientRunner(Runner):
                 ssl=(self._ssl_context or ssl.create_default_context()) if socket.tls else None,
             )
         except (OSError, UnicodeError) as error:  # no IDNA name is a UnicodeError
-            socket.open_failed(error)
+            socket.open_failed(error, now=self._loop.time())
 
     async def stop(self) -> None:
         for opening in self._openings:

@@ -211,7 +211,7 @@ class _ClientRunner(Runner):
         try:
             stream = await self._dial(socket)
         except (OSError, UnicodeError, trio.BrokenResourceError) as error:  # no IDNA name is a UnicodeError
-            socket.open_failed(_reason(error))
+            socket.open_failed(_reason(error), now=trio.current_time())
             self.run()
         else:
             await SocketPump(self, socket, stream).run()

@@ -1,7 +1,9 @@
 """HTTP and WebSockets without I/O: what stands between sockets and hub sessions, for servers and for clients."""
 
 from ._admission import AccessDenied, Authenticator
-from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
+from ._client import HubClient
+from ._client_options import ClientOptions
+from ._client_socket import ClientEffect, ClientSocket, OpenSocket
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._machine import SocketMachine
 from ._messages import Request, Response
