@@ -106,7 +106,7 @@ class Journey:
         """The socket is gone, and all is over."""
         self.socket.receive_eof(now=0.0)
         self.run()
-        return self.client.closed
+        return self.client.stopped
 
 
 class Opened(Journey):

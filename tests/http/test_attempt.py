@@ -70,7 +70,7 @@ def test_the_way_to_a_session() -> None:
     journey.woken(client)
     journey.receive(far.send(TextMessage("{}\x1e")))
     assert journey.woken(client)
-    assert client.started() is client.session
+    assert client.started().is_open
     assert client.next_timeout() is None
 
 
@@ -83,7 +83,7 @@ def test_the_token_of_an_old_server_is_its_id() -> None:
 def test_negotiation_may_be_skipped() -> None:
     journey = Opened()
     assert journey.client.connection_id is None
-    assert journey.client.started() is journey.client.session
+    assert journey.client.started().is_open
 
 
 def test_a_redirect_is_followed_with_its_token() -> None:
@@ -159,11 +159,11 @@ def test_a_bad_connection_token_never_raises(token: str) -> None:
         ("", 403, "refused the negotiation with status 403; the access token does not give access"),
         (b" down \xff ", 500, "refused the negotiation with status 500 (down \ufffd)"),
         (OFFER, 201, "refused the negotiation with status 201"),
-        ({**OFFER, "availableTransports": []}, 200, "http://h/chat offers nothing: None of the transports"),
+        ({**OFFER, "availableTransports": []}, 200, "http://h/chat offers nothing; None of the transports"),
         (
             {**OFFER, "availableTransports": OFFER["availableTransports"][:1]},
             200,
-            "http://h/chat offers LongPolling: None of the transports",
+            "http://h/chat offers LongPolling; None of the transports",
         ),
         (b"x" * (1024 * 1024 + 1), 200, "answers with more than 1048576 bytes; is it a SignalR hub?"),
     ],
@@ -180,7 +180,7 @@ def test_an_unfit_answer_is_the_end(body: str | bytes | dict[str, Any], status: 
 def test_the_transport_must_carry_the_codec() -> None:
     journey = Journey(protocol="messagepack")
     journey.answer(OFFER)
-    assert "offers LongPolling, WebSockets: None of the transports" in journey.refused()
+    assert "offers LongPolling, WebSockets; None of the transports" in journey.refused()
 
 
 def test_a_refused_upgrade_says_why() -> None:
@@ -236,7 +236,7 @@ def test_a_connection_that_takes_too_long_is_given_up(stage: str) -> None:
     assert journey.socket.finished
     assert journey.woken(journey.socket)
     journey.socket.receive_eof(now=7.0)
-    assert client.closed
+    assert client.stopped
     assert client.next_timeout() is None
     journey.answer(OFFER)
     assert len(journey.sockets) <= 2

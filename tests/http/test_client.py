@@ -92,7 +92,7 @@ def test_the_server_s_close_ends_everything(message: dict[str, Any], error: str)
     assert str(told.value) == error
     assert journey.hear() == ([], [(1000, None)])
     client = journey.client
-    assert [client.closed] == [False]
+    assert [client.stopped] == [False]
     journey.receive(journey.far.send(CloseConnection(1000)))
     journey.hear()
     assert journey.over()
@@ -106,7 +106,7 @@ def test_a_lost_websocket_ends_everything() -> None:
     assert journey.refused() == "reset"
     with pytest.raises(TransportError, match="reset"):
         call.outcome()
-    assert journey.client.closed
+    assert journey.client.stopped
 
 
 def test_time_passes_for_the_session() -> None:
@@ -137,7 +137,7 @@ def test_stopping_says_farewell() -> None:
     assert journey.woken(journey.socket)
     assert journey.hear(1.0) == ([{"type": 7}], [(1000, None)])
     assert call.done
-    assert [client.closed] == [False]
+    assert [client.stopped] == [False]
     journey.receive(journey.far.send(CloseConnection(1000)))
     journey.hear()
     assert journey.over()
@@ -152,7 +152,7 @@ def test_a_farewell_that_is_not_answered_is_not_waited_for_long() -> None:
     journey.hear(1.0)
     assert client.next_timeout() == 4.0
     client.handle_timeout(now=3.9)
-    assert [client.closed] == [False]
+    assert [client.stopped] == [False]
     client.handle_timeout(now=4.0)
     assert journey.socket.finished
     assert journey.over()
@@ -198,7 +198,7 @@ def test_stopping_before_the_connection_is_made_just_ends(answered: bool) -> Non
 def test_stopping_before_the_start_is_the_end_too() -> None:
     journey = Journey(start=False)
     journey.client.stop(now=0.0)
-    assert journey.client.closed
+    assert journey.client.stopped
     with pytest.raises(LocalProtocolError):
         journey.client.start(now=0.0)
 
@@ -208,7 +208,7 @@ def test_stopping_after_the_end_changes_nothing() -> None:
     journey.socket.receive_eof(TransportError("reset"), now=0.0)
     journey.client.stop(now=0.0)
     assert journey.refused() == "reset"
-    assert journey.client.closed
+    assert journey.client.stopped
 
 
 class Meeting:
@@ -263,7 +263,7 @@ def test_client_and_server_agree(size: int, skip: bool, numbers: list[int]) -> N
     for ours, theirs in meeting.joined:
         ours.receive_eof(now=0.0)
         theirs.conn.receive_eof(now=0.0)
-    assert client.closed
+    assert client.stopped
     meeting.site.server.shut_down(now=0.0)
     assert meeting.site.server.closed
 
@@ -293,7 +293,7 @@ def test_bad_bytes_never_raise(mutations: list[tuple[int, int, bytes]], size: in
         journey.socket.data_to_send(now=0.0)
     journey.socket.receive_eof(now=0.0)
     journey.run()
-    assert journey.client.closed or len(journey.sockets) == 2
+    assert journey.client.stopped or len(journey.sockets) == 2
 
 
 def test_calls_carry_the_headers_that_are_asked_for() -> None:

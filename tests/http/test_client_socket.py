@@ -78,7 +78,7 @@ def test_a_socket_that_ends_before_its_answer_is_the_end(sent: bytes, error: Tra
     assert text.startswith("http://h/chat/negotiate ")
     if error is not None:
         assert text.endswith("reset by peer")
-    assert journey.client.closed
+    assert journey.client.stopped
 
 
 @pytest.mark.parametrize(("error", "text"), [(OSError("no route"), "no route"), (TimeoutError(), "TimeoutError")])
@@ -86,7 +86,7 @@ def test_a_socket_that_cannot_be_opened_is_the_end(error: Exception, text: str) 
     journey = Journey()
     journey.socket.open_failed(error, now=0.0)
     assert journey.refused() == f"cannot connect to http://h/chat/negotiate (h port 80): {text}"
-    assert journey.client.closed
+    assert journey.client.stopped
     assert journey.client.next_timeout() is None
 
 
@@ -106,7 +106,7 @@ def test_an_upgrade_that_nobody_asked_for_is_refused() -> None:
 
 def test_frames_right_behind_the_upgrade_are_read() -> None:
     journey = Opened(handshake=False, behind=b"\x81\x03{}\x1e")
-    assert journey.client.started() is journey.client.session
+    assert journey.client.started().is_open
 
 
 def test_a_socket_before_its_websocket_has_no_deadlines_of_its_own() -> None:

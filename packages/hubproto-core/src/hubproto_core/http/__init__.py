@@ -1,9 +1,10 @@
 """HTTP and WebSockets without I/O: what stands between sockets and hub sessions, for servers and for clients."""
 
+from ._access_token import AccessToken, TokenProvider
 from ._admission import AccessDenied, Authenticator
 from ._client import HubClient
 from ._client_options import ClientOptions
-from ._client_socket import ClientEffect, ClientSocket, OpenSocket
+from ._client_socket import ClientEffect, ClientSocket, Obstacle, OpenSocket
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._machine import SocketMachine
 from ._messages import Request, Response
@@ -12,6 +13,7 @@ from ._websocket import WebSocketTransport
 
 __all__ = [
     "AccessDenied",
+    "AccessToken",
     "Authenticator",
     "ClientEffect",
     "ClientOptions",
@@ -21,10 +23,12 @@ __all__ = [
     "HttpServerConnection",
     "HubClient",
     "HubServer",
+    "Obstacle",
     "OpenSocket",
     "Request",
     "Response",
     "SocketMachine",
+    "TokenProvider",
     "WebSocketAccepted",
     "WebSocketTransport",
 ]

@@ -9,6 +9,8 @@ from urllib.parse import SplitResult
 from .._client_session import Handlers
 from .._codecs import Codec
 from .._config import HubConfig
+from .._reconnect import RetryPolicy
+from ._access_token import AccessToken
 
 __all__ = ["ClientOptions", "Route"]
 
@@ -20,14 +22,18 @@ class ClientOptions:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent with every request."""
 
-    access_token: str | None = None
-    """Sent as a bearer token with every request."""
+    access_token: AccessToken | None = None
+    """Sent as a bearer token with every request; or who is asked for it before each attempt to connect, and once more
+    when the server answers 401."""
 
     skip_negotiation: bool = False
     """Open the WebSocket at once: one round trip less, but no redirects (SPEC 4.2.7)."""
 
     connect_timeout: float = 30.0
-    """Seconds from the start until the hub's handshake must be done."""
+    """Seconds from the start of an attempt until the hub's handshake must be done."""
+
+    reconnect: RetryPolicy | None = None
+    """When to try again after the connection was lost; None for never (SPEC 5.10)."""
 
     call_headers: Callable[[], Mapping[str, str]] | None = None
     """Asked at every call, in the context of who calls, for the headers of its message (SPEC 2.1)."""

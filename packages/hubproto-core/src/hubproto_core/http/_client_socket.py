@@ -7,18 +7,20 @@ every machine here has. One socket carries one exchange, so that other transport
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Protocol
 from urllib.parse import SplitResult, urlunsplit
 
 import h11
 from msgspec import Struct
 
+from .._client_errors import ConnectionFailed, ConnectionRefused, HostNotFound, NotAHub, ServerGone, TlsFailed
 from .._effects import Effect
-from .._errors import HubProtoError, TransportError
+from .._errors import HubProtoError
 from ._url import host_header, show_url
 from ._websocket import WebSocketTransport
 
-__all__ = ["ClientEffect", "ClientSocket", "OpenSocket", "SocketOwner"]
+__all__ = ["ClientEffect", "ClientSocket", "Obstacle", "OpenSocket", "SocketOwner"]
 
 _MAX_RESPONSE = 1024 * 1024
 
@@ -30,6 +32,15 @@ class OpenSocket(Struct, frozen=True):
 
 
 ClientEffect = Effect | OpenSocket
+
+
+class Obstacle(Enum):
+    """Why a socket could not be opened."""
+
+    REFUSED = ConnectionRefused
+    NO_HOST = HostNotFound
+    TLS = TlsFailed
+    OTHER = ConnectionFailed
 
 
 class SocketOwner(Protocol):
@@ -108,12 +119,11 @@ class ClientSocket:
         """Bytes are welcome."""
         return self._transport.want_read if self._transport else not self._finished
 
-    def open_failed(self, error: Exception, *, now: float) -> None:
+    def open_failed(self, error: Exception, obstacle: Obstacle = Obstacle.OTHER, *, now: float) -> None:
         """The shell could not open the socket; `error` says why."""
-        self._finished = True
         reason = str(error) or type(error).__name__
-        failure = TransportError(f"cannot connect to {self.url} ({self.host} port {self.port}): {reason}")
-        self._owner.socket_failed(self, failure, now=now)
+        what = f"cannot connect to {self.url} ({self.host} port {self.port}): {reason}"
+        self._fail(obstacle.value(self.url, what), now)
 
     def abandon(self) -> None:
         """Nobody waits for this socket any more, or not any longer."""
@@ -133,7 +143,8 @@ class ClientSocket:
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """The socket gives no more bytes, in order or because of an error; also to be called when it is closed."""
         if self._transport is not None:
-            self._transport.receive_eof(error, now=now)
+            why = error or "the WebSocket was cut off without a close frame"
+            self._transport.receive_eof(ServerGone(self.url, f"{self.url} is gone: {why}"), now=now)
             self._owner.session_moved(self, now=now)
         elif not self._finished:
             if error is None:
@@ -141,7 +152,7 @@ class ClientSocket:
                 self._advance(now)
             if not self._finished:
                 why = error or "it closed the connection before it answered"
-                self._fail(f"{self.url} failed: {why}", now)
+                self._fail(ConnectionFailed(self.url, f"{self.url} failed: {why}"), now)
         self._owner.socket_finished(self, now=now)
 
     def handle_timeout(self, *, now: float) -> None:
@@ -168,7 +179,7 @@ class ClientSocket:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
-                self._fail(f"{self.url} does not answer in HTTP: {error}", now)
+                self._fail(NotAHub(self.url, f"{self.url} does not answer in HTTP: {error}"), now)
                 return
             match event:
                 case h11.InformationalResponse(status_code=101):
@@ -178,8 +189,8 @@ class ClientSocket:
                 case h11.Data(data=data):
                     self._body += data
                     if len(self._body) > _MAX_RESPONSE:
-                        too_much = f"{self.url} answers with more than {_MAX_RESPONSE} bytes; is it a SignalR hub?"
-                        self._fail(too_much, now)
+                        too_much = f"{self.url} answers with more than {_MAX_RESPONSE} bytes"
+                        self._fail(NotAHub(self.url, too_much), now)
                 case h11.EndOfMessage():
                     self._finished = True
                     self._owner.answered(self, self._status, bytes(self._body), now=now)
@@ -192,11 +203,12 @@ class ClientSocket:
         headers = dict(event.headers.raw_items())
         answer = {name.lower(): value for name, value in headers.items()}.get(b"sec-websocket-accept", b"")
         if self._accept is None or answer.decode("latin-1") != self._accept:
-            self._fail(f"{self.url} answered the upgrade with a wrong Sec-WebSocket-Accept", now)
+            what = f"{self.url} answered the upgrade with a wrong Sec-WebSocket-Accept"
+            self._fail(NotAHub(self.url, what), now)
             return
         self._transport = self._owner.upgraded(self, self._h11.trailing_data[0], now=now)
         self._owner.session_moved(self, now=now)
 
-    def _fail(self, text: str, now: float) -> None:
+    def _fail(self, error: ConnectionFailed, now: float) -> None:
         self._finished = True
-        self._owner.socket_failed(self, TransportError(text), now=now)
+        self._owner.socket_failed(self, error, now=now)
