@@ -165,7 +165,7 @@ def test_a_bad_connection_token_never_raises(token: str) -> None:
             200,
             "http://h/chat offers LongPolling; None of the transports",
         ),
-        (b"x" * (1024 * 1024 + 1), 200, "answers with more than 1048576 bytes; is it a SignalR hub?"),
+        (b"x" * (1024 * 1024 + 1), 200, "answers with more than 1048576 bytes; is it the address of a SignalR hub?"),
     ],
 )
 def test_an_unfit_answer_is_the_end(body: str | bytes | dict[str, Any], status: int, text: str) -> None:
@@ -187,8 +187,8 @@ def test_a_refused_upgrade_says_why() -> None:
     journey = Journey(skip_negotiation=True)
     journey.answer("No Connection with that ID", 404)
     assert journey.refused() == (
-        "http://h/chat refused the WebSocket with status 404; is it the address of a SignalR hub? "
-        "(No Connection with that ID)"
+        "http://h/chat refused the WebSocket with status 404 (No Connection with that ID); "
+        "is it the address of a SignalR hub?"
     )
 
 
@@ -201,7 +201,9 @@ def test_an_upgrade_that_is_answered_like_a_page_is_refused() -> None:
 def test_a_refused_hub_handshake_is_the_end() -> None:
     journey = Opened(handshake=False)
     journey.say_text('{"error":"no"}\x1e')
-    with pytest.raises(HubError, match=r"Unable to complete handshake with the server due to an error: no$"):
+    with pytest.raises(
+        HubError, match=r"Unable to complete handshake with the server due to an error: no \(http://h/chat\)$"
+    ):
         journey.client.started()
 
 
@@ -215,7 +217,7 @@ def test_a_websocket_that_is_closed_before_the_hub_handshake_is_the_end() -> Non
     journey = Opened(handshake=False)
     journey.receive(journey.far.send(CloseConnection(1000)))
     journey.hear()
-    assert journey.refused() == "The server disconnected before sending a handshake response"
+    assert journey.refused() == "http://h/chat: The server disconnected before sending a handshake response"
 
 
 @pytest.mark.parametrize("stage", ["negotiation", "upgrade", "handshake"])
@@ -232,7 +234,7 @@ def test_a_connection_that_takes_too_long_is_given_up(stage: str) -> None:
     with pytest.raises(WouldBlock):
         client.started()
     client.handle_timeout(now=7.0)
-    assert journey.refused() == "no connection to http://h/chat within 7 s"
+    assert journey.refused().startswith("no connection to http://h/chat within 7 s; ")
     assert journey.socket.finished
     assert journey.woken(journey.socket)
     journey.socket.receive_eof(now=7.0)

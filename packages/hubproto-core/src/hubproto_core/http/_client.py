@@ -138,6 +138,8 @@ class HubClient:
 
     def stop(self, *, now: float) -> None:
         """Say farewell if there is anybody to say it to, and be `stopped` within `HubConfig.close_timeout`."""
+        for attempt in [attempt for attempt in self._attempts if attempt is not self._attempt]:
+            attempt.abandon(now=now)  # which is over; its sockets would only wait for the server's farewell
         if ClientCause.STOP not in CLIENT[self._state]:
             return
         self._step(ClientCause.STOP)

@@ -126,8 +126,9 @@ class ClientSocket:
         self._fail(obstacle.value(self.url, what), now)
 
     def abandon(self) -> None:
-        """Nobody waits for this socket any more, or not any longer."""
+        """Nobody waits for this socket any more, or not any longer: nothing more is sent."""
         self._finished = True
+        self._output.clear()
         if self._transport is not None:
             self._transport.finished = True
 
@@ -165,7 +166,7 @@ class ClientSocket:
         """Return and forget the bytes to be written now."""
         data = bytes(self._output)
         self._output.clear()
-        if self._transport is not None:
+        if self._transport is not None and not self._finished:
             data += self._transport.data_to_send(now=now)
             self._owner.session_moved(self, now=now)
         return data
@@ -204,7 +205,7 @@ class ClientSocket:
         answer = {name.lower(): value for name, value in headers.items()}.get(b"sec-websocket-accept", b"")
         if self._accept is None or answer.decode("latin-1") != self._accept:
             what = f"{self.url} answered the upgrade with a wrong Sec-WebSocket-Accept"
-            self._fail(NotAHub(self.url, what), now)
+            self._fail(ConnectionFailed(self.url, what), now)
             return
         self._transport = self._owner.upgraded(self, self._h11.trailing_data[0], now=now)
         self._owner.session_moved(self, now=now)
