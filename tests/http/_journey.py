@@ -48,10 +48,22 @@ class Journey:
             url, entropy=Entropy(), options=ClientOptions(**options), config=config, protocol=protocol
         )
         self.shell = Shell()
+        self.now = 0.0
+        self.far: Connection
         self.sockets: list[ClientSocket] = []
         if start:
-            self.client.start(now=0.0)
-            self.run()
+            self.start()
+
+    def start(self) -> None:
+        """Begin."""
+        self.client.start(now=self.now)
+        self.run()
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """Let time pass, and do what falls due at the client."""
+        self.now += seconds
+        self.client.handle_timeout(now=self.now)
+        self.run()
 
     def run(self) -> None:
         """Carry out all effects."""
@@ -76,7 +88,7 @@ class Journey:
     def request(self) -> tuple[str, str, dict[str, str]]:
         """The request on the socket opened last: its method, target and headers."""
         peer = h11.Connection(h11.SERVER)
-        peer.receive_data(self.socket.data_to_send(now=0.0))
+        peer.receive_data(self.socket.data_to_send(now=self.now))
         request = peer.next_event()
         assert isinstance(request, h11.Request)
         assert isinstance(peer.next_event(), h11.EndOfMessage)
@@ -93,27 +105,11 @@ class Journey:
 
     def receive(self, data: bytes) -> None:
         """Bytes come on the socket opened last."""
-        self.socket.receive_data(data, now=0.0)
+        self.socket.receive_data(data, now=self.now)
         self.run()
 
-    def refused(self) -> str:
-        """Why the client never started."""
-        with pytest.raises(TransportError) as refused:
-            self.client.started()
-        return str(refused.value)
-
-    def over(self) -> bool:
-        """The socket is gone, and all is over."""
-        self.socket.receive_eof(now=0.0)
-        self.run()
-        return self.client.stopped
-
-
-class Opened(Journey):
-    """A journey whose WebSocket is open, and by default its hub handshake done."""
-
-    def __init__(self, *, handshake: bool = True, behind: bytes = b"", **options: Any) -> None:
-        super().__init__(skip_negotiation=True, **options)
+    def open(self, behind: bytes = b"", *, handshake: bool = True) -> None:
+        """Accept the WebSocket on the socket opened last, and by default the hub handshake."""
         _, _, headers = self.request()
         self.far = Connection(ConnectionType.SERVER)
         self.accept = accept_token(headers["sec-websocket-key"])
@@ -131,15 +127,35 @@ class Opened(Journey):
         """Send hub messages."""
         self.say_text(pack(*messages).decode())
 
-    def hear(self, now: float = 0.0) -> tuple[list[Any], list[tuple[int, str | None]]]:
+    def hear(self, now: float | None = None) -> tuple[list[Any], list[tuple[int, str | None]]]:
         """Return the hub messages and the close frames that have come."""
         events: list[Event] = []
-        while data := self.socket.data_to_send(now=now):
+        while data := self.socket.data_to_send(now=self.now if now is None else now):
             self.run()
             self.far.receive_data(data)
             events += self.far.events()
         self.run()
         return split(events)
+
+    def refused(self) -> str:
+        """Why the client never started."""
+        with pytest.raises(TransportError) as refused:
+            self.client.started()
+        return str(refused.value)
+
+    def over(self) -> bool:
+        """The socket is gone, and all is over."""
+        self.socket.receive_eof(now=self.now)
+        self.run()
+        return self.client.stopped
+
+
+class Opened(Journey):
+    """A journey whose WebSocket is open, and by default its hub handshake done."""
+
+    def __init__(self, *, handshake: bool = True, behind: bytes = b"", **options: Any) -> None:
+        super().__init__(skip_negotiation=True, **options)
+        self.open(behind, handshake=handshake)
 
 
 def switching(accept: str) -> bytes:

@@ -9,7 +9,15 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 from hubproto_core import (
+    ConnectionFailed,
+    ConnectTimeout,
+    Forbidden,
     HubError,
+    LegacyServer,
+    NoCommonTransport,
+    NotAHub,
+    ProtocolNotSupported,
+    Unauthorized,
     WouldBlock,
 )
 from hubproto_core.http._websocket import accept_token
@@ -266,3 +274,156 @@ def test_headers_may_have_any_printable_text(value: str) -> None:
     journey = Journey(headers={"X-Lab": value, "x_y~z": value})
     headers = journey.request()[2]
     assert (headers["x-lab"], headers["x_y~z"]) == (value, value)
+
+
+# --- the access token ------------------------------------------------------------------------------------------------
+
+
+def authorization(journey: Journey) -> str | None:
+    return journey.request()[2].get("authorization")
+
+
+async def slowly() -> str:
+    raise AssertionError("the test ends it")
+
+
+def test_the_token_is_asked_for_before_anything_is_sent() -> None:
+    tokens = iter("abc")
+    journey = Journey(access_token=lambda: next(tokens))
+    assert journey.sockets == []
+    assert journey.shell.was_woken(journey.client)
+    journey.turn()
+    assert authorization(journey) == "Bearer a"
+    journey.answer(OFFER)
+    assert authorization(journey) == "Bearer a"  # one for each attempt
+    journey.turn()
+    assert len(journey.sockets) == 2
+
+
+def test_a_slow_provider_is_waited_for() -> None:
+    journey = Journey(access_token=slowly, skip_negotiation=True)
+    journey.turn()
+    assert journey.sockets == []
+    journey.shell.finish(journey.shell.find("access-token provider"), "abc")
+    journey.turn()
+    assert authorization(journey) == "Bearer abc"
+
+
+def test_a_provider_may_have_no_token() -> None:
+    journey = Journey(access_token=lambda: None)
+    journey.turn()
+    assert authorization(journey) is None
+
+
+def test_a_provider_that_fails_is_the_end() -> None:
+    def broken() -> str:
+        raise KeyError("s3cret")
+
+    journey = Journey(access_token=broken)
+    journey.turn()
+    assert journey.refused() == "the access-token provider for http://h/chat failed: KeyError"
+    assert journey.client.stopped
+
+
+@pytest.mark.parametrize("how", ["timeout", "stop"])
+def test_a_provider_that_takes_too_long_is_cancelled(how: str) -> None:
+    journey = Journey(access_token=slowly, connect_timeout=7.0)
+    if how == "timeout":
+        journey.turn(7.0)
+    else:
+        journey.client.stop(now=0.0)
+        journey.run()
+    assert len(journey.shell.asked_to_cancel) == 1
+    journey.shell.cancel_asked()
+    journey.turn()
+    assert journey.client.stopped
+    assert journey.sockets == []
+    assert journey.refused()
+
+
+@pytest.mark.parametrize("skip_negotiation", [False, True])
+def test_a_token_that_is_refused_is_asked_for_once_more(skip_negotiation: bool) -> None:
+    tokens = iter("abc")
+    journey = Journey(access_token=lambda: next(tokens), skip_negotiation=skip_negotiation)
+    journey.turn()
+    journey.answer("", 401)
+    journey.turn()
+    assert authorization(journey) == "Bearer b"
+    journey.answer("", 401)
+    journey.turn()
+    assert "status 401; it wants a (valid) access token" in journey.refused()
+    assert next(tokens) == "c"
+
+
+def test_a_token_that_the_websocket_refuses_begins_with_another_negotiation() -> None:
+    tokens = iter("abc")
+    journey = Journey(access_token=lambda: next(tokens))
+    journey.turn()
+    journey.answer(OFFER)
+    journey.answer("", 401)
+    journey.turn()
+    assert journey.request()[:2] == ("POST", "/chat/negotiate?negotiateVersion=1")
+    journey.answer({**OFFER, "connectionToken": "other"})
+    assert journey.request()[1] == "/chat?id=other"
+
+
+def test_a_redirect_s_own_token_replaces_the_provider_s_up_to_the_next_question() -> None:
+    tokens = iter("abc")
+    journey = Journey(access_token=lambda: next(tokens))
+    journey.turn()
+    journey.answer({"url": "http://other/hub?x=1", "accessToken": "theirs"})
+    _, target, headers = journey.request()
+    assert (target, headers["host"]) == ("/hub/negotiate?x=1&negotiateVersion=1", "other")
+    assert headers["authorization"] == "Bearer theirs"
+    journey.answer("", 401)
+    journey.turn()
+    _, target, headers = journey.request()
+    assert (target, headers["host"]) == ("/chat/negotiate?negotiateVersion=1", "h")
+    assert headers["authorization"] == "Bearer b"
+
+
+def test_a_fixed_token_is_not_tried_again() -> None:
+    journey = Journey(access_token="abc")
+    journey.answer("", 401)
+    assert len(journey.sockets) == 1
+    assert "status 401" in journey.refused()
+
+
+# --- the reasons -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ("", 401, Unauthorized),
+        ("", 403, Forbidden),
+        ("", 404, NotAHub),
+        ("<html>", 200, NotAHub),
+        ("[]", 200, NotAHub),
+        ("", 500, ConnectionFailed),
+        ({"error": "full"}, 200, ConnectionFailed),
+        ({"ProtocolVersion": "1.4", "ConnectionToken": "x"}, 200, LegacyServer),
+        ({**OFFER, "availableTransports": []}, 200, NoCommonTransport),
+    ],
+)
+def test_each_reason_is_an_exception_of_its_own(body: Any, status: int, kind: type[ConnectionFailed]) -> None:
+    journey = Journey()
+    journey.answer(body, status)
+    with pytest.raises(ConnectionFailed, match="http://h/chat") as failed:
+        journey.client.started()
+    assert type(failed.value) is kind
+    assert failed.value.url.startswith("http://h/chat")
+
+
+def test_a_connection_that_takes_too_long_has_an_exception_of_its_own() -> None:
+    journey = Journey()
+    journey.turn(30.0)
+    with pytest.raises(ConnectTimeout):
+        journey.client.started()
+
+
+def test_a_protocol_that_is_refused_has_an_exception_of_its_own() -> None:
+    journey = Opened(handshake=False)
+    journey.say_text('{"error":"The protocol \'json\' is not supported."}\x1e')
+    with pytest.raises(ProtocolNotSupported, match=r"http://h/chat.*'messagepack'"):
+        journey.client.started()

@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 from hubproto_core import (
     ClientState,
+    Closed,
+    Connected,
+    Connecting,
+    ConnectionFailed,
+    ConnectionRefused,
+    ConnectTimeout,
+    EndOfStream,
     Hub,
     HubConfig,
     HubError,
     LocalProtocolError,
+    NotConnected,
     OutgoingCall,
+    Reconnected,
+    ReconnectFailed,
+    Reconnecting,
+    ReconnectPolicy,
+    Retry,
+    ServerGone,
     TransportError,
     WouldBlock,
 )
-from hubproto_core.http import ClientSocket, HubClient
+from hubproto_core._states import CLIENT, ClientCause
+from hubproto_core.http import ClientSocket, HubClient, Obstacle
+from hubproto_core.http._attempt import Progress
 from hubproto_core.http._websocket import accept_token
 from tests.http._journey import OFFER, Journey, Opened, switching
 from tests.http._site import Entropy, Site
@@ -68,7 +86,7 @@ def test_handlers_are_there_before_the_connection() -> None:
     assert seen == [5]
 
 
-def waiting(journey: Opened) -> OutgoingCall:
+def waiting(journey: Journey) -> OutgoingCall:
     call = journey.client.started().invoke("Slow")
     journey.hear()
     return call
@@ -312,3 +330,467 @@ def test_log_records_say_which_hub_without_secrets(caplog: pytest.LogCaptureFixt
     assert vars(record)["hub"] == "http://h/chat"
     assert vars(record)["hub_method"] == "Note"
     assert "s3cret" not in str(vars(record))
+
+
+# --- coming back -----------------------------------------------------------------------------------------------------
+
+
+class Returning(Journey):
+    """A client that comes back, what its callbacks have heard, and what its policy was asked."""
+
+    def __init__(self, *delays: float | None, open_now: bool = True, **options: Any) -> None:
+        self.heard: list[object] = []
+        self.asked: list[Retry] = []
+        self.delays = list(delays)
+        options.setdefault("reconnect", self.policy)
+        super().__init__(skip_negotiation=True, start=False, **options)
+        for kind in (Connecting, Connected, Reconnecting, Reconnected, Closed):
+            self.client.on_event(kind, lambda *what, kind=kind: self.heard.append(kind(*what)))
+        self.events = self.client.events()
+        self.start()
+        if open_now:
+            self.open()
+
+    def policy(self, retry: Retry) -> float | None:
+        self.asked.append(retry)
+        return self.delays.pop(0)
+
+    def cut(self, why: str = "reset") -> None:
+        """The socket opened last breaks."""
+        self.socket.receive_eof(TransportError(why), now=self.now)
+        self.run()
+
+    def told(self) -> list[str]:
+        """The kinds of events heard since the last time; callbacks and subscribers have heard the same."""
+        self.run()
+        seen: list[object] = []
+        with suppress(WouldBlock, EndOfStream):
+            while True:
+                seen.append(self.events.receive_nowait())
+        heard, self.heard = self.heard, []
+        assert seen == heard
+        return [type(event).__name__ for event in heard]
+
+    @property
+    def state(self) -> ClientState:
+        return self.client.state
+
+
+def test_a_client_that_is_lost_comes_back() -> None:
+    journey = Returning(2.0)
+    news: list[int] = []
+    journey.client.handlers.add("news", lambda n: news.append(n))
+    assert journey.told() == ["Connecting", "Connected"]
+    call = waiting(journey)
+    journey.turn(5.0)
+    journey.cut()
+    with pytest.raises(ServerGone, match="reset"):
+        call.outcome()
+    assert journey.state is ClientState.RECONNECTING
+    assert journey.told() == ["Reconnecting"]
+    (asked,) = journey.asked
+    assert (asked.count, asked.elapsed, str(asked.reason)[:26]) == (0, 0.0, "http://h/chat is gone: res")
+    assert 0 <= asked.random < 1
+    with pytest.raises(WouldBlock):
+        journey.client.started()
+    with pytest.raises(NotConnected, match="no connection to http://h/chat at the moment: it is reconnecting"):
+        journey.client.connected()
+    assert journey.client.connection_id is None
+    assert journey.client.next_timeout() == 7.0
+    journey.turn(1.9)
+    assert len(journey.sockets) == 1
+    journey.turn(0.1)
+    assert len(journey.sockets) == 2
+    journey.open()
+    assert journey.state is ClientState.CONNECTED
+    assert journey.told() == ["Reconnected"]
+    assert journey.woken(journey.client)
+    journey.say({"type": 1, "target": "news", "arguments": [5]})
+    assert news == [5]
+    call = journey.client.connected().invoke("Add", [1, 2])
+    assert journey.hear() == ([{"type": 1, "invocationId": "1", "target": "Add", "arguments": [1, 2]}], [])
+    journey.say({"type": 3, "invocationId": "1", "result": 3})
+    assert call.outcome() == 3
+
+
+def test_a_new_connection_has_a_new_id() -> None:
+    journey = Journey(reconnect=lambda retry: 0.0)
+    heard: list[str] = []
+    journey.client.on_event(Connected, heard.append)
+    journey.client.on_event(Reconnected, heard.append)
+    for name in ("one", "two"):
+        journey.answer({**OFFER, "connectionId": name})
+        journey.open()
+        assert journey.client.connection_id == name
+        journey.socket.receive_eof(TransportError("reset"), now=0.0)
+        assert journey.client.connection_id is None
+        journey.turn()
+    assert heard == ["one", "two"]
+
+
+def test_failed_attempts_are_counted_up_to_the_success() -> None:
+    journey = Returning(1.0, 2.0, 0.0, 4.0, None)
+    journey.cut()
+    journey.turn(1.0)
+    journey.socket.open_failed(OSError("refused"), Obstacle.REFUSED, now=journey.now)
+    journey.turn(2.0)
+    journey.answer("busy", 503)
+    journey.turn()
+    journey.open()
+    journey.turn(10.0)
+    journey.cut("again")
+    assert [(retry.count, retry.elapsed) for retry in journey.asked] == [(0, 0.0), (1, 1.0), (2, 3.0), (0, 0.0)]
+    assert [str(retry.reason).split(";")[0] for retry in journey.asked] == [
+        "http://h/chat is gone: reset",
+        "cannot connect to http://h/chat (h port 80): refused",
+        "http://h/chat refused the WebSocket with status 503 (busy)",
+        "http://h/chat is gone: again",
+    ]
+    assert journey.told() == ["Connecting", "Connected", "Reconnecting", "Reconnected", "Reconnecting"]
+
+
+def test_a_client_gives_up_in_the_end() -> None:
+    journey = Returning(reconnect=ReconnectPolicy(delays=[0, 2]))
+    journey.cut()
+    for seconds in (0.0, 2.0):
+        journey.turn(seconds)
+        journey.socket.open_failed(OSError("refused"), Obstacle.REFUSED, now=journey.now)
+        journey.run()
+    assert journey.state is ClientState.DISCONNECTED
+    assert journey.client.stopped
+    assert journey.client.next_timeout() is None
+    with pytest.raises(ReconnectFailed) as failed:
+        journey.client.connected()
+    assert str(failed.value).startswith(
+        "the connection to http://h/chat was lost, and not made again by 2 attempts within 2 s: cannot connect to"
+    )
+    assert isinstance(failed.value.__cause__, ConnectionRefused)
+    assert journey.heard[-1] == Closed(failed.value)
+    assert journey.told() == ["Connecting", "Connected", "Reconnecting", "Closed"]
+
+
+def test_one_attempt_is_not_many() -> None:
+    journey = Returning(0.0, None)
+    journey.cut()
+    journey.turn()
+    journey.cut()
+    with pytest.raises(ReconnectFailed, match="by 1 attempt within 0 s"):
+        journey.client.connected()
+
+
+@pytest.mark.parametrize("delays", [(None,), ()], ids=["it says so", "it fails"])
+def test_a_policy_may_not_want_to_return_at_all(delays: tuple[None, ...], caplog: pytest.LogCaptureFixture) -> None:
+    journey = Returning(*delays)
+    journey.cut()
+    assert journey.told() == ["Connecting", "Connected", "Closed"]
+    with pytest.raises(ServerGone):
+        journey.client.connected()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the reconnect policy failed, which ends the connection: IndexError"
+    ] * (not delays)
+
+
+def test_a_delay_that_is_none_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    journey = Returning(reconnect=lambda retry: "soon")
+    journey.cut()
+    assert journey.told() == ["Connecting", "Connected", "Closed"]
+    assert "TypeError" in caplog.text
+
+
+def test_a_negative_delay_is_none_at_all() -> None:
+    journey = Returning(-5.0)
+    journey.cut()
+    assert journey.client.next_timeout() == 0.0
+
+
+def test_without_a_policy_a_loss_is_the_end() -> None:
+    journey = Returning(reconnect=None)
+    journey.cut()
+    assert journey.told() == ["Connecting", "Connected", "Closed"]
+    assert journey.client.stopped
+    with pytest.raises(EndOfStream):
+        journey.events.receive_nowait()
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_the_server_says_whether_a_client_may_return(allow: bool) -> None:
+    journey = Returning(0.0)
+    journey.told()
+    call = waiting(journey)
+    journey.say({"type": 7, "error": "restart", "allowReconnect": allow})
+    with pytest.raises(HubError, match="The server closed the connection with the following error: restart"):
+        call.outcome()
+    assert journey.told() == ["Reconnecting" if allow else "Closed"]
+    assert len(journey.asked) == allow
+    assert not journey.client.stopped  # its socket still says farewell
+    journey.turn()
+    assert len(journey.sockets) == 1 + allow
+    if allow:
+        journey.open()
+        assert journey.told() == ["Reconnected"]
+    journey.sockets[0].receive_eof(now=0.0)
+    assert journey.client.stopped is not allow
+
+
+def test_a_close_without_an_error_is_no_error() -> None:
+    journey = Returning(0.0)
+    call = waiting(journey)
+    journey.say({"type": 7, "allowReconnect": True})
+    with pytest.raises(TransportError, match="Invocation canceled due to the underlying connection being closed."):
+        call.outcome()
+    assert journey.heard[-1] == Reconnecting(None)
+
+
+def test_a_first_attempt_that_fails_is_not_repeated_and_nothing_was_closed() -> None:
+    journey = Returning(0.0, open_now=False)
+    journey.answer("", 404)
+    assert journey.state is ClientState.DISCONNECTED
+    assert journey.told() == ["Connecting"]
+    assert journey.asked == []
+    journey.start()
+    journey.open()
+    assert journey.told() == ["Connecting", "Connected"]
+
+
+def test_an_attempt_to_come_back_has_its_time_too() -> None:
+    journey = Returning(0.0, 1.0, connect_timeout=7.0)
+    journey.cut()
+    journey.turn()
+    journey.turn(7.0)
+    assert journey.sockets[1].finished
+    assert isinstance(journey.asked[1].reason, ConnectTimeout)
+    journey.turn(1.0)
+    journey.open()
+    assert journey.state is ClientState.CONNECTED
+
+
+def test_the_token_is_asked_for_again_by_each_attempt() -> None:
+    tokens = iter("abc")
+    journey = Returning(0.0, 0.0, access_token=lambda: next(tokens), open_now=False)
+    journey.turn()
+    journey.open()
+    for token in "bc":
+        journey.cut()
+        journey.turn()
+        journey.turn()
+        assert journey.request()[2]["authorization"] == f"Bearer {token}"
+
+
+# --- stopping in each state ------------------------------------------------------------------------------------------
+
+
+def test_stopping_while_it_waits_for_the_next_attempt() -> None:
+    journey = Returning(5.0)
+    journey.cut()
+    journey.client.stop(now=0.0)
+    assert journey.client.stopped
+    assert journey.client.next_timeout() is None
+    assert journey.heard[-1] == Reconnecting(journey.asked[0].reason)
+    assert journey.told() == ["Connecting", "Connected", "Reconnecting", "Closed"]
+    journey.turn(10.0)
+    assert len(journey.sockets) == 1
+    with pytest.raises(ConnectionFailed, match="the connection to http://h/chat is closed"):
+        journey.client.connected()
+
+
+def test_stopping_during_an_attempt_to_come_back() -> None:
+    journey = Returning(0.0)
+    journey.cut()
+    journey.turn()
+    journey.client.stop(now=0.0)
+    assert journey.client.stopped
+    assert journey.socket.finished
+    assert journey.told() == ["Connecting", "Connected", "Reconnecting", "Closed"]
+
+
+def test_stopping_in_a_callback() -> None:
+    journey = Returning(0.0)
+    journey.client.on_event(Reconnecting, lambda error: journey.client.stop(now=0.0))
+    journey.cut()
+    journey.turn()
+    assert journey.client.stopped
+    assert len(journey.sockets) == 1
+
+
+def test_a_connection_that_is_stopped_is_gone_with_its_socket() -> None:
+    journey = Returning()
+    journey.client.stop(now=0.0)
+    assert journey.state is ClientState.DISCONNECTING
+    with pytest.raises(NotConnected, match="it is disconnecting"):
+        journey.client.connected()
+    assert journey.told() == ["Connecting", "Connected"]
+    journey.client.stop(now=0.0)
+    journey.hear()
+    journey.receive(journey.far.send(CloseConnection(1000)))
+    journey.hear()
+    assert journey.over()
+    assert journey.state is ClientState.DISCONNECTED
+    assert journey.heard == [Closed(None)]
+    journey.told()
+    journey.start()
+    journey.open()
+    assert [type(event) for event in journey.heard] == [Connecting, Connected]
+
+
+def test_stopping_does_not_wait_for_the_farewell_of_an_earlier_connection() -> None:
+    journey = Returning(0.0)
+    journey.say({"type": 7, "allowReconnect": True})
+    journey.turn()
+    journey.client.stop(now=0.0)
+    assert journey.sockets[0].finished
+    assert journey.client.stopped
+
+
+def test_leaving_is_for_ever() -> None:
+    journey = Returning()
+    journey.client.leave(now=0.0)
+    assert journey.client.next_timeout() == 5.0
+    journey.hear()
+    journey.over()
+    assert journey.client.finished
+    assert journey.told() == ["Connecting", "Connected", "Closed"]
+    with pytest.raises(LocalProtocolError, match="was left, and cannot start again"):
+        journey.client.start(now=0.0)
+
+
+def test_leaving_ends_the_events_of_a_client_that_was_never_connected() -> None:
+    journey = Journey(start=False)
+    events = journey.client.events()
+    journey.client.leave(now=0.0)
+    assert journey.client.finished
+    assert journey.woken(journey.client)
+    with pytest.raises(EndOfStream):
+        events.receive_nowait()
+
+
+def test_leaving_waits_for_callbacks_but_not_for_ever() -> None:
+    async def slowly(error: Exception | None) -> None:
+        raise AssertionError("the test ends it")
+
+    journey = Returning()
+    journey.client.on_event(Closed, slowly)
+    journey.client.leave(now=0.0)
+    journey.hear()
+    journey.over()
+    assert journey.client.stopped
+    assert not journey.client.finished
+    journey.turn(5.0)
+    journey.shell.cancel_asked()
+    assert journey.client.finished
+
+
+@pytest.mark.parametrize("stage", ["connecting", "connected", "waiting", "returning"])
+def test_a_client_can_be_dropped_at_any_time(stage: str) -> None:
+    journey = Returning(1.0, open_now=stage != "connecting")
+    if stage in ("waiting", "returning"):
+        journey.cut()
+    if stage == "returning":
+        journey.turn(1.0)
+    calls = [waiting(journey)] if stage == "connected" else []
+    journey.client.abandon(now=0.0)
+    assert journey.client.stopped
+    assert journey.socket.finished or stage == "waiting"
+    assert all(call.done for call in calls)
+    assert journey.socket.data_to_send(now=0.0) == b""
+    assert ("Closed" in journey.told()) is (stage != "connecting")
+    journey.client.abandon(now=0.0)
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_is_not_in_the_table_cannot_be_taken() -> None:
+    assert set(CLIENT) == set(ClientState)
+    for state, steps in CLIENT.items():
+        for cause in set(ClientCause) - set(steps):
+            client = Journey(start=False).client
+            client._state = state
+            with pytest.raises(KeyError):
+                client._step(cause)
+
+
+@settings(deadline=None, max_examples=300, stateful_step_count=30)
+class Life(RuleBasedStateMachine):
+    """Whatever happens, in whatever order, a client is in a state that its table can have reached."""
+
+    taken: ClassVar[set[tuple[ClientState, ClientCause]]] = set()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.journey = Returning(*[0.0, 1.0, None] * 50, open_now=False)
+        client = self.journey.client
+        step = client._step
+
+        def note(cause: ClientCause) -> None:
+            self.taken.add((client.state, cause))
+            step(cause)
+
+        client._step = note  # type: ignore[method-assign]
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 30.0]))
+    def turn(self, seconds: float) -> None:
+        self.journey.turn(seconds)
+
+    @precondition(lambda self: self.is_opening())
+    @rule()
+    def open(self) -> None:
+        self.journey.open()
+
+    @precondition(lambda self: not self.journey.socket.finished)
+    @rule(status=st.sampled_from([401, 503]))
+    def answer(self, status: int) -> None:
+        if self.is_opening():
+            self.journey.answer("", status)
+
+    @rule()
+    def cut(self) -> None:
+        self.journey.cut()
+
+    @precondition(lambda self: self.journey.state is ClientState.CONNECTED)
+    @rule(allow=st.booleans())
+    def close(self, allow: bool) -> None:
+        self.journey.say({"type": 7, "allowReconnect": allow})
+
+    @rule()
+    def stop(self) -> None:
+        self.journey.client.stop(now=self.journey.now)
+
+    @rule()
+    def abandon(self) -> None:
+        self.journey.client.abandon(now=self.journey.now)
+
+    @precondition(lambda self: self.journey.state is ClientState.DISCONNECTED)
+    @rule()
+    def start(self) -> None:
+        self.journey.events = self.journey.client.events()
+        self.journey.heard.clear()
+        self.journey.start()
+
+    def is_opening(self) -> bool:
+        attempt = self.journey.client._attempt
+        return attempt is not None and attempt.progress is Progress.CONNECTING and attempt.session is None
+
+    @invariant()
+    def everybody_hears_the_same(self) -> None:
+        self.journey.told()
+
+    @invariant()
+    def calls_are_legal_when_it_is_connected(self) -> None:
+        client = self.journey.client
+        if client.state is ClientState.CONNECTED:
+            assert client.connected() is client.started()
+        else:
+            with pytest.raises(TransportError):
+                client.connected()
+
+    @invariant()
+    def what_is_not_stopped_has_a_socket_or_a_deadline(self) -> None:
+        client = self.journey.client
+        open_sockets = [socket for socket in self.journey.sockets if not socket.finished]
+        assert client.stopped or open_sockets or client.next_timeout() is not None
+        assert len(client._attempts) <= len(open_sockets) + 1
+
+
+def test_a_client_lives() -> None:
+    run_state_machine_as_test(Life)
+    assert Life.taken == {(state, cause) for state, steps in CLIENT.items() for cause in steps}

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from hubproto_core import (
-    TransportError,
-)
+from hubproto_core import ConnectionFailed, ConnectionRefused, HostNotFound, ServerGone, TlsFailed, TransportError
+from hubproto_core.http import Obstacle
 from tests.http._journey import OFFER, Journey, Opened, switching
 from tests.kit.wire import pieces
 
@@ -114,3 +113,39 @@ def test_a_socket_before_its_websocket_has_no_deadlines_of_its_own() -> None:
     assert journey.socket.next_timeout() is None
     journey.socket.handle_timeout(now=100.0)
     assert journey.socket.want_read
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "kind"),
+    [
+        (Obstacle.REFUSED, ConnectionRefused),
+        (Obstacle.NO_HOST, HostNotFound),
+        (Obstacle.TLS, TlsFailed),
+        (Obstacle.OTHER, ConnectionFailed),
+    ],
+)
+def test_what_is_in_the_way_has_an_exception_of_its_own(obstacle: Obstacle, kind: type[ConnectionFailed]) -> None:
+    journey = Journey()
+    journey.socket.open_failed(OSError("why"), obstacle, now=0.0)
+    with pytest.raises(
+        ConnectionFailed, match=r"cannot connect to http://h/chat/negotiate \(h port 80\): why"
+    ) as failed:
+        journey.client.started()
+    assert type(failed.value) is kind
+    assert failed.value.advice in str(failed.value)
+
+
+def test_a_websocket_that_breaks_is_a_server_that_is_gone() -> None:
+    journey = Opened()
+    call = journey.client.started().invoke("Slow")
+    journey.socket.receive_eof(now=0.0)
+    with pytest.raises(ServerGone, match="http://h/chat is gone: the WebSocket was cut off without a close frame"):
+        call.outcome()
+
+
+def test_a_socket_that_nobody_waits_for_says_nothing_more() -> None:
+    journey = Opened()
+    journey.client.started().send("Note")
+    journey.client.stop(now=0.0)
+    journey.socket.abandon()
+    assert journey.hear() == ([], [])

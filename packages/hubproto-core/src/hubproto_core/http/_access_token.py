@@ -56,7 +56,7 @@ class TokenRequest(PlainCallOwner):
         token = self._result
         if token is None or (isinstance(token, str) and fits_a_header(token)):
             return token
-        what = "a text that no header can carry" if isinstance(token, str) else f"a {type(token).__name__}"
+        what = "a text that no header can carry" if isinstance(token, str) else f"a {type(token).__name__} object"
         raise TokenFailed(self._url, f"the access-token provider for {self._url} gave {what}")
 
     def abandon(self) -> None:
