@@ -74,7 +74,7 @@ def test_callbacks_run_one_after_another() -> None:
     lifecycle.tell(Reconnecting(LOST))
     lifecycle.tell(Closed(None))
     slow = shell.find("on_reconnecting")
-    assert not lifecycle.idle
+    assert [lifecycle.idle] == [False]
     assert heard.calls == []
     assert not shell.was_woken("host")
     shell.finish(slow)

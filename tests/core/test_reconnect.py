@@ -37,7 +37,7 @@ def test_fewer_attempts_than_delays() -> None:
 
 
 def test_further_delays_grow_up_to_a_limit() -> None:
-    policy = ReconnectPolicy(delays=[0, 3], max_attempts=math.inf, growth=2, max_delay=20)
+    policy = ReconnectPolicy(delays=[0, 3], max_attempts=math.inf, growth=2.0, max_delay=20)
     assert delays(policy, 6) == [0, 3, 6, 12, 20, 20]
     assert policy(Retry(count=100_000, elapsed=0, reason=None, random=0)) == 20
     assert delays(ReconnectPolicy(delays=[0], max_attempts=4, growth=3)) == [0, 3, 9, 27, None]

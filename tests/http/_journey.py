@@ -73,7 +73,7 @@ class Journey:
             else:
                 plain: Effect = effect
                 self.shell.effects.append(plain)
-        self.shell.run()
+                self.shell.run()
 
     def woken(self, target: object) -> bool:
         """Whether there was a `Wake` for *target* since the last time this was asked."""

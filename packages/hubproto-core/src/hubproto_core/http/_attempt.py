@@ -41,7 +41,7 @@ class AttemptOwner(Protocol):
     """What an attempt reports to. `Wake` of it asks for `handle_timeout`."""
 
     def attempt_moved(self, attempt: Attempt, *, now: float) -> None:
-        """The attempt's `progress` or `finished` has changed."""
+        """The attempt is open, or over, or finished."""
 
 
 class Progress(Enum):

@@ -198,7 +198,7 @@ class HubClient:
             if attempt.progress is Progress.OVER:
                 self._attempt = self._session = None
                 self._lost(attempt, now)
-            elif attempt.progress is Progress.OPEN and ClientCause.MADE in CLIENT[self._state]:
+            else:
                 self._made(attempt)
         self._look_whether_gone()
         self.effects.append(Wake(self))
