@@ -287,7 +287,7 @@ def test_client_and_server_agree(size: int, skip: bool, numbers: list[int]) -> N
     assert meeting.site.server.closed
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, derandomize=True, max_examples=300)
 @given(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 3), st.binary(max_size=4)), min_size=1, max_size=4),
     st.integers(1, 500),
@@ -734,28 +734,29 @@ class Life(RuleBasedStateMachine):
     def open(self) -> None:
         self.journey.open()
 
-    @precondition(lambda self: not self.journey.socket.finished)
-    @rule(status=st.sampled_from([401, 503]))
-    def answer(self, status: int) -> None:
-        if self.is_opening():
-            self.journey.answer("", status)
-
-    @rule()
-    def cut(self) -> None:
-        self.journey.cut()
+    @precondition(lambda self: self.is_opening())
+    @rule(status=st.sampled_from([404, 503]))
+    def refuse(self, status: int) -> None:
+        self.journey.answer("", status)
 
     @precondition(lambda self: self.journey.state() is ClientState.CONNECTED)
-    @rule(allow=st.booleans())
-    def close(self, allow: bool) -> None:
-        self.journey.say({"type": 7, "allowReconnect": allow})
+    @rule(how=st.sampled_from(["cut", "for now", "for good"]))
+    def lose(self, how: str) -> None:
+        if how == "cut":
+            self.journey.cut()
+        else:
+            self.journey.say({"type": 7, "allowReconnect": how == "for now"})
+
+    @rule(sharply=st.booleans())
+    def stop(self, sharply: bool) -> None:
+        client = self.journey.client
+        (client.abandon if sharply else client.stop)(now=self.journey.now)
 
     @rule()
-    def stop(self) -> None:
-        self.journey.client.stop(now=self.journey.now)
-
-    @rule()
-    def abandon(self) -> None:
-        self.journey.client.abandon(now=self.journey.now)
+    def lose_sockets(self) -> None:
+        for socket in self.journey.sockets:
+            if socket.finished:
+                socket.receive_eof(now=self.journey.now)
 
     @precondition(lambda self: self.journey.state() is ClientState.DISCONNECTED)
     @rule()
@@ -791,6 +792,6 @@ class Life(RuleBasedStateMachine):
 
 def test_a_client_lives() -> None:
     run_state_machine_as_test(
-        Life, settings=settings(deadline=None, derandomize=True, max_examples=200, stateful_step_count=30)
+        Life, settings=settings(deadline=None, derandomize=True, max_examples=300, stateful_step_count=30)
     )
     assert Life.taken == {(state, cause) for state, steps in CLIENT.items() for cause in steps}

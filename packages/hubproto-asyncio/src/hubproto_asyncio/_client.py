@@ -118,6 +118,7 @@ class HubClient:
         """
         runner = self._entered
         self._machine.start(now=self._loop.time())
+        runner.run()
         try:
             while True:
                 try:
@@ -137,6 +138,7 @@ class HubClient:
         """
         runner = self._entered
         self._machine.stop(now=self._loop.time())
+        runner.run()
         try:
             while not self._machine.stopped:
                 await runner.wait(self._machine)

@@ -126,6 +126,7 @@ class HubClient:
         """
         runner = self._entered
         self._machine.start(now=trio.current_time())
+        runner.run()
         try:
             while True:
                 try:
@@ -145,6 +146,7 @@ class HubClient:
         """
         runner = self._entered
         self._machine.stop(now=trio.current_time())
+        runner.run()
         try:
             while not self._machine.stopped:
                 await runner.wait(self._machine)
