@@ -50,6 +50,9 @@ class AsyncioRuntime(Runtime):
     def connect(self, url: str, **options: Any) -> Connection:
         return hubproto_asyncio.connect(url, **options)
 
+    def client(self, url: str, **options: Any) -> Connection:
+        return hubproto_asyncio.HubClient(url, **options)
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

@@ -50,6 +50,9 @@ class TrioRuntime(Runtime):
     def connect(self, url: str, **options: Any) -> Connection:
         return hubproto_trio.connect(url, **options)
 
+    def client(self, url: str, **options: Any) -> Connection:
+        return hubproto_trio.HubClient(url, **options)
+
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
 
