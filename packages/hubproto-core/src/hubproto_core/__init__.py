@@ -73,6 +73,7 @@ from ._reconnect import ReconnectPolicy, Retry, RetryPolicy, retry_policy
 from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
 from ._states import ClientState
+from ._transport import Transport
 from ._values import ZERO_OFFSET, Char, Single
 
 __version__ = "0.1.0.dev0"
@@ -170,6 +171,7 @@ __all__ = [
     "TlsFailed",
     "TokenFailed",
     "TransferFormat",
+    "Transport",
     "TransportError",
     "TypedCallerClients",
     "TypedClients",

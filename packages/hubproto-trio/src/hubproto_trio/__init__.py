@@ -49,6 +49,7 @@ from hubproto_core import (
     Single,
     TlsFailed,
     TokenFailed,
+    Transport,
     TransportError,
     Unauthorized,
     Upload,
@@ -58,7 +59,7 @@ from hubproto_core import (
     on_disconnected,
     wire_name,
 )
-from hubproto_core.http import AccessDenied, HttpConfig, Request, TokenProvider
+from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, Mount, Request, TokenProvider
 
 from ._client import Connection, HubClient, Stream, connect
 from ._server import Server, serve
@@ -83,6 +84,7 @@ __all__ = [
     "Forbidden",
     "HandshakeRefused",
     "HostNotFound",
+    "EndpointConfig",
     "HttpConfig",
     "Hub",
     "HubClient",
@@ -96,6 +98,7 @@ __all__ = [
     "LegacyServer",
     "LocalProtocolError",
     "MessagePackCodec",
+    "Mount",
     "Next",
     "NoCommonTransport",
     "NotAHub",
@@ -120,6 +123,7 @@ __all__ = [
     "TlsFailed",
     "TokenFailed",
     "TokenProvider",
+    "Transport",
     "TransportError",
     "Unauthorized",
     "Upload",

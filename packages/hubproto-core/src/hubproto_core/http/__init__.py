@@ -5,10 +5,12 @@ from ._admission import AccessDenied, Authenticator
 from ._client import HubClient
 from ._client_options import ClientOptions
 from ._client_socket import ClientEffect, ClientSocket, Obstacle, OpenSocket
-from ._endpoint import Endpoint, WebSocketAccepted
+from ._endpoint import Endpoint, EndpointConfig, WebSocketAccepted
+from ._exchange import Exchange
 from ._machine import SocketMachine
 from ._messages import Request, Response
-from ._server import HttpConfig, HttpServerConnection, HubServer
+from ._server import HubServer, Mount
+from ._server_connection import HttpConfig, HttpServerConnection
 from ._websocket import WebSocketTransport
 
 __all__ = [
@@ -19,11 +21,14 @@ __all__ = [
     "ClientOptions",
     "ClientSocket",
     "Endpoint",
+    "EndpointConfig",
+    "Exchange",
     "HttpConfig",
     "HttpServerConnection",
     "HubClient",
     "HubServer",
     "Obstacle",
+    "Mount",
     "OpenSocket",
     "Request",
     "Response",
