@@ -17,11 +17,11 @@ from ._observer import ObservedCall
 
 __all__ = [
     "CallOwner",
+    "Departure",
     "IncomingStream",
     "OutgoingCall",
     "Pending",
     "PlainCallOwner",
-    "Departure",
     "RunningCall",
     "StreamOwner",
     "Upload",
