@@ -531,13 +531,16 @@ def test_the_server_says_whether_a_client_may_return(allow: bool) -> None:
     assert journey.client.stopped is not allow
 
 
-def test_a_close_without_an_error_is_no_error() -> None:
+def test_a_close_without_an_error_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     journey = Returning(0.0)
     call = waiting(journey)
     journey.say({"type": 7, "allowReconnect": True})
     with pytest.raises(TransportError, match="Invocation canceled due to the underlying connection being closed."):
         call.outcome()
     assert journey.heard[-1] == Reconnecting(None)
+    (record,) = caplog.records
+    assert record.getMessage() == "no connection to http://h/chat, trying again in 0 s: closed by the server"
 
 
 def test_a_first_attempt_that_fails_is_not_repeated_and_nothing_was_closed() -> None:

@@ -385,12 +385,12 @@ class _Opening:
 
 
 async def _keep_time(runner: Runner, machine: Machine) -> None:
-    """Arm the deadline of the client itself."""
+    """See what falls due at the client itself, at each wake and at its deadline."""
     while True:
+        machine.handle_timeout(now=trio.current_time())
         deadline = machine.next_timeout()
         with trio.move_on_at(math.inf if deadline is None else deadline):
             await runner.wait(machine)
-        machine.handle_timeout(now=trio.current_time())
 
 
 def _reason(error: Exception) -> Exception:

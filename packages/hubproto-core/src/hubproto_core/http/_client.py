@@ -14,7 +14,7 @@ from .._config import HubConfig
 from .._effects import EffectQueue, Wake
 from .._errors import LocalProtocolError, WouldBlock
 from .._lifecycle import ClientEvent, Closed, Connected, Connecting, EventStream, Lifecycle, Reconnected, Reconnecting
-from .._logs import client_log, connection_facts, facts
+from .._logs import client_log, connection_facts, facts, one_line
 from .._reconnect import Retry
 from .._states import CLIENT, ClientCause, ClientState
 from .._timers import Timer, TimerTable
@@ -255,12 +255,16 @@ class HubClient:
             delay = policy(retry)
             if delay is None:
                 return False
-            self._timers.arm(Timer.RECONNECT, now + max(0.0, delay))
+            delay = max(0.0, delay)
         except Exception as error:
             kind = type(error).__name__
             text = "the reconnect policy failed, which ends the connection: %s"
             client_log.error(text, kind, exc_info=error, extra=facts(self._log_facts, error=error))
             return False
+        self._timers.arm(Timer.RECONNECT, now + delay)
+        why = "closed by the server" if reason is None else one_line(reason)
+        text = "no connection to %s, trying again in %g s: %s"
+        client_log.info(text, self._route.shown_url, delay, why, extra=facts(self._log_facts, error=reason))
         return True
 
     def _exhausted(self, error: Exception | None, now: float) -> ReconnectFailed:

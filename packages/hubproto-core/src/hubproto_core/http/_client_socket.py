@@ -180,7 +180,10 @@ class ClientSocket:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
-                self._fail(NotAHub(self.url, f"{self.url} does not answer in HTTP: {error}"), now)
+                if self._h11.trailing_data[1]:
+                    self._fail(ConnectionFailed(self.url, f"{self.url} failed: {error}"), now)
+                else:
+                    self._fail(NotAHub(self.url, f"{self.url} does not answer in HTTP: {error}"), now)
                 return
             match event:
                 case h11.InformationalResponse(status_code=101):
