@@ -17,7 +17,7 @@ collect_ignore = [] if find_spec("opentelemetry") else ["core/test_opentelemetry
 
 @pytest.fixture
 def transport() -> Transport:
-    """What carries the test's clients; to be parametrized by a test or a module (`OVER_EACH_TRANSPORT`)."""
+    """What carries the test's clients; to be parametrized by a test or a module (`over_each_transport`)."""
     return Transport.WEB_SOCKETS
 
 

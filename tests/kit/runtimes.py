@@ -17,11 +17,27 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, Self, TypeVar, overload
 
+import pytest
+
 from hubproto_core import ClientEvent, ClientState, Hub, HubContext, Transport, Upload
 
 from .tcp import Tcp
 
-__all__ = ["Connection", "Event", "Outcome", "Runtime", "Served", "Server", "Task", "Tasks", "runtimes"]
+__all__ = [
+    "Connection",
+    "Event",
+    "Outcome",
+    "Runtime",
+    "Served",
+    "Server",
+    "Task",
+    "Tasks",
+    "over_each_transport",
+    "runtimes",
+]
+
+over_each_transport = pytest.mark.parametrize("transport", tuple(Transport), ids=str)
+"""Run the test three times: all of its clients are carried by one of the transports."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
