@@ -194,6 +194,7 @@ class Connection:
                 if post.held and not self._take(post, now):
                     return
                 if not post.ended:
+                    self._wake(post)  # there is room for more of it, whoever has made it
                     return
             post.answer = Response(404 if self._gone else 200)
             self._posts.popleft()
