@@ -15,6 +15,7 @@ import pytest
 
 REQUIRED = frozenset(filter(None, os.environ.get("HUBPROTO_REQUIRE_PEERS", "").split(",")))
 JAVASCRIPT = Path(__file__).parent / "js"
+JAVA = Path(__file__).parent / "java"
 
 
 def missing(peer: str, reason: str) -> NoReturn:
@@ -43,16 +44,31 @@ def javascript() -> list[str]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         missing("js", "node and npm are not both on PATH")
-    stamp = JAVASCRIPT / "node_modules" / ".installed-from"
-    wanted = hashlib.sha256((JAVASCRIPT / "package-lock.json").read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        installed = subprocess.run(
-            [npm, "ci"], cwd=JAVASCRIPT, capture_output=True, text=True, timeout=300, check=False
-        )
-        if installed.returncode != 0:
-            missing("js", f"npm ci failed: {installed.stderr.strip()[-2000:]}")
-        stamp.write_text(wanted)
+    _install("js", [npm, "ci"], JAVASCRIPT / "package-lock.json", JAVASCRIPT / "node_modules")
     return [node, str(JAVASCRIPT / "checks.mjs")]
+
+
+def java() -> list[str]:
+    """The command that runs the Java checks; fetches their libraries when they are absent or outdated."""
+    jdk, maven = shutil.which("java"), shutil.which("mvn")
+    if jdk is None or shutil.which("javac") is None or maven is None:
+        missing("java", "java, javac and mvn are not all on PATH")
+    libraries = JAVA / "lib"
+    _install("java", [maven, "--quiet", "--batch-mode", "dependency:copy-dependencies"], JAVA / "pom.xml", libraries)
+    return [jdk, "-cp", f"{libraries}/*", str(JAVA / "Checks.java")]
+
+
+def _install(peer: str, command: list[str], wanted: Path, installed: Path) -> None:
+    """Run a command that installs, where the file lies, what it names, unless that has been done."""
+    stamp = installed / ".installed-from"
+    digest = hashlib.sha256(wanted.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    shutil.rmtree(installed, ignore_errors=True)
+    run = subprocess.run(command, cwd=wanted.parent, capture_output=True, text=True, timeout=300, check=False)
+    if run.returncode != 0:
+        missing(peer, f"{command[0]} failed: {(run.stderr or run.stdout).strip()[-2000:]}")
+    stamp.write_text(digest)
 
 
 @dataclass(frozen=True)
