@@ -20,6 +20,9 @@ import io.reactivex.rxjava3.plugins.RxJavaPlugins;
 import io.reactivex.rxjava3.subjects.ReplaySubject;
 import io.reactivex.rxjava3.subjects.SingleSubject;
 import java.io.IOException;
+import java.time.Duration;
+import java.time.OffsetDateTime;
+import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashSet;
@@ -30,12 +33,11 @@ import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -107,33 +109,30 @@ public class Checks {
         return new Own(connection, closed);
     }
 
-    record Turn(CountDownLatch before, CountDownLatch done) {}
-
     /**
-     * Let each POST wait for the one before. The client sends them side by side, so that messages overtake each other
-     * under long polling: no server can put the items of an upload in order again.
+     * Let each POST wait for the answer to the one before. The client sends them side by side, so that messages overtake
+     * each other under long polling, and no server can put the items of an upload in order again.
      */
     static void inOrder(OkHttpClient.Builder builder) {
-        Map<Call, Turn> turns = new ConcurrentHashMap<>();
-        AtomicReference<CountDownLatch> last = new AtomicReference<>(new CountDownLatch(0));
+        Semaphore turn = new Semaphore(1);
         builder.eventListener(new EventListener() {
             @Override
-            public void callStart(Call call) {
-                if (!call.request().method().equals("POST")) return;
-                CountDownLatch done = new CountDownLatch(1);
-                turns.put(call, new Turn(last.getAndSet(done), done));
+            public void callStart(Call call) { // by whom the client is told to send
+                if (isPost(call)) turn.acquireUninterruptibly();
             }
-        });
-        builder.addInterceptor(chain -> {
-            Turn turn = turns.remove(chain.call());
-            if (turn == null) return chain.proceed(chain.request());
-            try {
-                turn.before.await();
-                return chain.proceed(chain.request());
-            } catch (InterruptedException stopped) {
-                throw new IOException(stopped);
-            } finally {
-                turn.done.countDown();
+
+            @Override
+            public void callEnd(Call call) {
+                if (isPost(call)) turn.release();
+            }
+
+            @Override
+            public void callFailed(Call call, IOException error) {
+                if (isPost(call)) turn.release();
+            }
+
+            boolean isPost(Call call) {
+                return call.request().method().equals("POST");
             }
         });
     }
@@ -290,6 +289,11 @@ public class Checks {
         check("method of another name", c -> same(get(c.invoke(String.class, "renamed.method")), "renamed"));
         check("void result", c -> done(c, "Nothing"));
         check("bytes", c -> same(get(c.invoke(String.class, "Bytes", 5)), "AAECAwQ="));
+        check("date with its offset", c -> {
+            OffsetDateTime now = OffsetDateTime.parse(get(c.invoke(String.class, "Now")));
+            holds(Duration.between(now, OffsetDateTime.now()).abs().toSeconds() < 60, now.toString());
+            same(now.getOffset(), ZoneOffset.UTC);
+        });
         check("a value of every type", c ->
             same(get(c.invoke(JsonObject.class, "MakeZoo")).toString(), zoo().toString()));
         check("a value of every type, there and back", c -> {
@@ -585,6 +589,15 @@ public class Checks {
             using(url, b -> b.withTransport(TransportEnum.ALL), (c, closed) -> alive(c)));
         check("headers of the client's", x -> using(url, b -> b.withHeader("X-Lab", "of mine"), (c, closed) ->
             same(whoAmI(c).get("xLab"), "of mine")));
+        check("messages right behind the handshake's response", x -> {
+            HubConnection c = build(url, b -> b.withHeader("X-Lab", "welcome")).connection;
+            List<Integer> calls = Collections.synchronizedList(new ArrayList<>());
+            c.on("welcome", calls::add, Integer.class);
+            start(c);
+            eventually(() -> calls.size() == 2);
+            stop(c);
+            same(calls, List.of(1, 2));
+        });
         if (transport == TransportEnum.WEBSOCKETS) {
             check("no negotiation", x -> using(url, b -> b.shouldSkipNegotiate(true), (c, closed) -> {
                 same(c.getConnectionId(), null);
