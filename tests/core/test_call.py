@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from hubproto_core import Call, ConnectionInfo, Hub, HubSession, JsonCodec, LocalProtocolError, RunningCall
+from hubproto_core import Call, ConnectionInfo, Hub, HubSession, JsonCodec, LocalProtocolError, RunningCall, Transport
 from tests.kit.shell import HubPeer, Shell
 
 
 def test_a_call_knows_where_it_comes_from() -> None:
-    info = ConnectionInfo(headers={"x-a": "1"}, query={"id": "2"}, query_string="id=2", transport="WebSockets")
+    info = ConnectionInfo(headers={"x-a": "1"}, query={"id": "2"}, query_string="id=2", transport=Transport.WEB_SOCKETS)
     session = HubSession(
         Hub(), [JsonCodec()], connection_id="c1", effects=Shell().effects, info=info, user="ann", now=0.0
     )
@@ -26,7 +26,7 @@ def test_a_call_knows_where_it_comes_from() -> None:
 
 def test_what_is_not_known_about_a_connection_is_empty() -> None:
     info = ConnectionInfo()
-    assert (info.headers, info.query, info.query_string, info.transport) == ({}, {}, "", "")
+    assert (info.headers, info.query, info.query_string, info.transport) == ({}, {}, "", Transport.WEB_SOCKETS)
 
 
 class Keeper:

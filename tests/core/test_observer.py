@@ -19,6 +19,7 @@ from hubproto_core import (
     ObservedConnection,
     Observer,
     Registry,
+    Transport,
     TransportError,
 )
 from tests.kit.shell import HubPeer, Shell
@@ -146,7 +147,7 @@ def test_a_connection_is_told_with_its_duration() -> None:
     diary = Diary()
     registry = Registry()
     shell = Shell()
-    info = ConnectionInfo(transport="WebSockets")
+    info = ConnectionInfo(transport=Transport.WEB_SOCKETS)
     hub = make_hub(diary, name="Chat")
     session = HubSession(
         hub,
@@ -169,14 +170,12 @@ def test_a_connection_is_told_with_its_duration() -> None:
 @pytest.mark.parametrize(
     ("transport", "told"),
     [
-        ("WebSockets", "web_sockets"),
-        ("ServerSentEvents", "server_sent_events"),
-        ("LongPolling", "long_polling"),
-        ("", ""),
-        ("Pigeons", "Pigeons"),
+        (Transport.WEB_SOCKETS, "web_sockets"),
+        (Transport.SERVER_SENT_EVENTS, "server_sent_events"),
+        (Transport.LONG_POLLING, "long_polling"),
     ],
 )
-def test_transports_are_called_as_the_conventions_call_them(transport: str, told: str) -> None:
+def test_transports_are_called_as_the_conventions_call_them(transport: Transport, told: str) -> None:
     diary = Diary()
     hub = make_hub(diary)
     info = ConnectionInfo(transport=transport)

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from hubproto_core import Call, ConnectionInfo, Hub, HubError, HubSession
+from hubproto_core import Call, ConnectionInfo, Hub, HubError, HubSession, Transport
 from hubproto_core.opentelemetry import OpenTelemetryObserver, trace_headers
 from tests.kit.shell import HubPeer, ServerPeer, Shell
 from tests.kit.wire import HANDSHAKE
@@ -178,7 +178,7 @@ def test_connections_are_counted_and_measured() -> None:
             hub.codecs,
             connection_id=f"c{number}",
             effects=Shell().effects,
-            info=ConnectionInfo(transport="WebSockets"),
+            info=ConnectionInfo(transport=Transport.WEB_SOCKETS),
             now=100.0,
         )
         for number in range(2)

@@ -3,7 +3,7 @@
 import pytest
 
 from hubproto_core import EndOfStream, HubError, OutgoingCall, RunningCall, Shape, Upload, WouldBlock
-from hubproto_core._running import IncomingStream
+from hubproto_core._running import Departure, IncomingStream
 from tests.kit.shell import ServerPeer
 
 
@@ -86,3 +86,13 @@ def test_a_call_begins_with_nothing_done() -> None:
     assert (call.invocation_id, call.label, call.origin, call.incoming) == ("7", "Print", None, ())
     assert (call.inline, call.streams) == (True, False)
     assert not any((call.done, call.cancelled, call.iterating, call.holds_slot))
+
+
+def test_the_end_of_a_connection_can_be_waited_for() -> None:
+    peer = ServerPeer()
+    before = Departure(peer.session)
+    told = [before.done]
+    before.abandon()  # others may wait on
+    peer.session.close()
+    before.outcome()
+    assert [*told, before.done] == [False, True]

@@ -126,7 +126,7 @@ def test_without_a_clock_nobody_expires() -> None:
         registry=served.server.context(served.hub).clients._registry,
     )
     request = Request("GET", "/", {"connection": "upgrade", "upgrade": "websocket"})
-    accepted = endpoint.handle(request, Principal("a", expires_at=5.0), now=0.0)
+    accepted = endpoint.handle(request, "host", Principal("a", expires_at=5.0), now=0.0)
     assert isinstance(accepted, WebSocketAccepted)
     assert accepted.session.next_timeout() == 15.0
 

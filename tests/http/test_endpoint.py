@@ -7,18 +7,24 @@ from typing import Any
 
 import pytest
 
-from hubproto_core import Effect, EffectQueue, Hub, HubConfig, Registry, Wake
-from hubproto_core.http import Endpoint, Request, Response, WebSocketAccepted
+from hubproto_core import Effect, EffectQueue, Hub, HubConfig, Registry, Transport, Wake
+from hubproto_core.http import Endpoint, EndpointConfig, Exchange, Request, Response, WebSocketAccepted
 from tests.http._site import Entropy
 
 UPGRADE = {"connection": "upgrade", "upgrade": "websocket"}
 
 
 class Served:
-    def __init__(self) -> None:
+    def __init__(self, *transports: Transport, **options: Any) -> None:
         self.effects: EffectQueue[Effect] = EffectQueue()
         self.registry = Registry(owner="the server")
-        self.endpoint = Endpoint(Hub(), effects=self.effects, entropy=Entropy(), registry=self.registry)
+        self.endpoint = Endpoint(
+            Hub(),
+            effects=self.effects,
+            entropy=Entropy(),
+            registry=self.registry,
+            options=EndpointConfig(transports=transports or tuple(Transport), **options),
+        )
 
     def negotiate(self, query: str = "negotiateVersion=1", now: float = 0.0) -> dict[str, Any]:
         answer = self.endpoint.negotiate(Request("POST", f"/negotiate?{query}"), now=now)
@@ -27,12 +33,12 @@ class Served:
         return members
 
     def ask(self, method: str, query: str = "", headers: dict[str, str] | None = None) -> Response:
-        answer = self.endpoint.handle(Request(method, f"/?{query}", headers or {}), now=0.0)
+        answer = self.endpoint.handle(Request(method, f"/?{query}", headers or {}), "host", now=0.0)
         assert isinstance(answer, Response)
         return answer
 
     def open(self, query: str = "", headers: dict[str, str] | None = None) -> WebSocketAccepted:
-        answer = self.endpoint.handle(Request("GET", f"/?{query}", {**UPGRADE, **(headers or {})}), now=0.0)
+        answer = self.endpoint.handle(Request("GET", f"/?{query}", {**UPGRADE, **(headers or {})}), "host", now=0.0)
         assert isinstance(answer, WebSocketAccepted)
         return answer
 
@@ -56,9 +62,17 @@ def test_old_negotiation_knows_one_id_only() -> None:
     assert served.open(f"id={members['connectionId']}").session.connection_id == members["connectionId"]
 
 
-def test_only_websockets_are_offered() -> None:
+def test_all_transports_are_offered_in_the_reference_s_order() -> None:
     assert Served().negotiate()["availableTransports"] == [
-        {"transport": "WebSockets", "transferFormats": ["Text", "Binary"]}
+        {"transport": "WebSockets", "transferFormats": ["Text", "Binary"]},
+        {"transport": "ServerSentEvents", "transferFormats": ["Text"]},
+        {"transport": "LongPolling", "transferFormats": ["Text", "Binary"]},
+    ]
+
+
+def test_an_endpoint_may_offer_less() -> None:
+    assert Served(Transport.LONG_POLLING).negotiate()["availableTransports"] == [
+        {"transport": "LongPolling", "transferFormats": ["Text", "Binary"]}
     ]
 
 
@@ -92,19 +106,21 @@ def test_a_token_opens_one_websocket() -> None:
     token = served.negotiate()["connectionToken"]
     accepted = served.open(f"ID={token}")
     assert accepted.token == token
-    answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), now=0.0)
+    answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), "host", now=0.0)
     assert isinstance(answer, Response)
     assert (answer.status, answer.body) == (409, b"")
     served.endpoint.release(token)
     served.endpoint.release(token)
-    answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), now=0.0)
+    answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), "host", now=0.0)
     assert isinstance(answer, Response)
     assert answer.status == 404
 
 
 def test_the_public_id_opens_nothing() -> None:
     served = Served()
-    answer = served.endpoint.handle(Request("GET", f"/?id={served.negotiate()['connectionId']}", UPGRADE), now=0.0)
+    answer = served.endpoint.handle(
+        Request("GET", f"/?id={served.negotiate()['connectionId']}", UPGRADE), "host", now=0.0
+    )
     assert isinstance(answer, Response)
     assert (answer.status, answer.body) == (404, b"No Connection with that ID")
 
@@ -139,21 +155,105 @@ def test_a_websocket_s_token_is_good_for_nothing_else(method: str, status: int, 
 
 
 @pytest.mark.parametrize(
-    ("method", "accept", "transport"),
+    ("headers", "transport"),
     [
-        ("GET", "*/*", "LongPolling"),
-        ("GET", "text/event-stream", "ServerSentEvents"),
-        ("GET", "text/html, text/event-stream", "ServerSentEvents"),
-        ("GET", "text/event-stream;q=0.9", "LongPolling"),
-        ("POST", "text/event-stream", "LongPolling"),
-        ("DELETE", "", "LongPolling"),
+        ({"accept": "*/*"}, "LongPolling"),
+        ({"accept": "text/event-stream"}, "ServerSentEvents"),
+        ({"accept": "text/html, Text/Event-Stream"}, "ServerSentEvents"),
+        ({"accept": "text/event-stream;q=0.9"}, "LongPolling"),
+        (UPGRADE, "WebSockets"),
     ],
 )
-def test_other_transports_are_not_served(method: str, accept: str, transport: str) -> None:
+def test_what_is_not_offered_is_not_served(headers: dict[str, str], transport: str) -> None:
+    served = Served(*(other for other in Transport if other != transport))
+    token = served.negotiate()["connectionToken"]
+    answer = served.ask("GET", f"id={token}", headers)
+    assert (answer.status, answer.body.decode()) == (404, f"{transport} transport not supported by this end point type")
+
+
+def exchange(served: Served, method: str, token: str, accept: str = "") -> Exchange:
+    """Ask for something that is answered later."""
+    answer = served.endpoint.handle(Request(method, f"/?id={token}", {"accept": accept}), "host", now=0.0)
+    assert not isinstance(answer, Response | WebSocketAccepted)
+    return answer
+
+
+EVENTS = "text/event-stream"
+
+
+def test_events_are_streamed_once() -> None:
     served = Served()
     token = served.negotiate()["connectionToken"]
-    answer = served.ask(method, f"id={token}", {"accept": accept})
-    assert (answer.status, answer.body.decode()) == (404, f"{transport} transport not supported by this end point type")
+    response = exchange(served, "GET", token, EVENTS).response(now=0.0)
+    assert response is not None
+    assert response.content_type == EVENTS
+    assert served.ask("GET", f"id={token}", {"accept": EVENTS}).status == 409
+    polled = served.ask("GET", f"id={token}")
+    assert (polled.status, polled.body) == (400, b"Cannot change transports mid-connection")
+    assert served.ask("GET", f"id={token}", UPGRADE).body == b"Cannot change transports mid-connection"
+    deleted = served.ask("DELETE", f"id={token}")
+    assert (deleted.status, deleted.body) == (400, b"Cannot terminate this connection using the DELETE endpoint.")
+
+
+def test_polls_come_one_after_another() -> None:
+    served = Served()
+    token = served.negotiate()["connectionToken"]
+    first = served.ask("GET", f"id={token}")
+    assert (first.status, first.body, first.content_type) == (200, b"", "application/octet-stream")
+    assert first.headers["cache-control"] == "no-cache, no-store"
+    poll = exchange(served, "GET", token)
+    assert poll.response(now=0.0) is None
+    assert served.ask("GET", f"id={token}", {"accept": EVENTS}).body == b"Cannot change transports mid-connection"
+    assert served.ask("DELETE", f"id={token}").status == 202
+    assert served.ask("GET", f"id={token}").body == b"No Connection with that ID"
+    farewell = poll.response(now=0.0)
+    assert farewell is not None
+    assert farewell.status == 204  # the hub's handshake has not been done
+
+
+def test_errors_of_polls_are_not_to_be_cached() -> None:
+    for query in ("", "id=unknown"):
+        assert Served().ask("GET", query).headers["pragma"] == "no-cache"
+        assert Served().ask("GET", query, {"accept": EVENTS}).headers == {}
+
+
+def test_bodies_are_accepted_before_a_transport_is_chosen() -> None:
+    served = Served()
+    token = served.negotiate()["connectionToken"]
+    post = exchange(served, "POST", token)
+    post.receive_data(b"{}", now=0.0)
+    post.receive_end(now=0.0)
+    assert post.response(now=0.0) == Response(200)
+    deleted = served.ask("DELETE", f"id={token}")
+    assert deleted.body == b"Cannot terminate this connection using the DELETE endpoint."
+
+
+def test_clients_that_stay_away_are_gone() -> None:
+    served = Served(disconnect_timeout=5.0)
+    token = served.negotiate()["connectionToken"]
+    served.ask("GET", f"id={token}")
+    served.endpoint.handle_timeout(now=0.0)
+    assert served.endpoint.next_timeout() == 5.0
+    served.endpoint.handle_timeout(now=5.0)
+    assert served.ask("GET", f"id={token}").status == 404
+    assert served.endpoint.next_timeout() is None
+
+
+def test_a_shutdown_ends_what_requests_carry() -> None:
+    served = Served()
+    polled, events, nobody, websocket = (served.negotiate()["connectionToken"] for _ in range(4))
+    served.ask("GET", f"id={polled}")
+    poll, stream = exchange(served, "GET", polled), exchange(served, "GET", events, EVENTS)
+    session = served.open(f"id={websocket}").session
+    served.endpoint.shut_down(now=0.0)
+    served.endpoint.handle_timeout(now=0.0)
+    response = poll.response(now=0.0)
+    assert response is not None
+    assert response.status == 204
+    assert stream.data_to_send(now=0.0) == b""
+    assert stream.finished
+    assert served.ask("GET", f"id={nobody}").status == 404
+    assert session.closed is None  # its socket sees to it
 
 
 def test_an_id_that_nobody_comes_for_expires() -> None:

@@ -47,5 +47,5 @@ def test_a_response_is_empty_text_by_default() -> None:
 
 
 def test_a_request_can_be_printed_without_its_secrets() -> None:
-    request = Request("POST", "/chat?access_token=abc", {"authorization": "Bearer abc"}, b"abc")
+    request = Request("POST", "/chat?access_token=abc", {"authorization": "Bearer abc"})
     assert repr(request) == "<Request POST /chat>"

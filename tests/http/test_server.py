@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.events import CloseConnection, Ping, TextMessage
 
-from hubproto_core import Call, Hub, HubConfig, TransportError
-from hubproto_core.http import HttpConfig, HubServer
+from hubproto_core import Call, Hub, HubConfig, Transport, TransportError
+from hubproto_core.http import EndpointConfig, HttpConfig, HubServer, Mount
 from tests.http._site import Entropy, Site, Socket, WebSocket, answers, http, masked, split, upgrade
 from tests.kit.shell import WAITS, Shell
 from tests.kit.wire import HANDSHAKE, pack, pieces
@@ -675,3 +675,264 @@ def test_bad_bytes_never_raise(mutations: list[tuple[int, int, bytes]], size: in
     assert over(socket)
     served.server.shut_down(now=0.0)
     assert served.server.closed
+
+
+# --- long polling, server-sent events --------------------------------------------------------------------------------
+
+
+def negotiated(served: Site) -> str:
+    token: str = json.loads(served.socket().ask(NEGOTIATE).body)["connectionToken"]
+    return f"/chat?id={token}"
+
+
+def posted(target: str, body: bytes) -> bytes:
+    return http("POST", target, body=body.decode())
+
+
+EVENTS = "Accept: text/event-stream"
+ADD = pack(call("Add", 1, 2))
+SUM = b'{"type":3,"invocationId":"1","result":3}\x1e'
+
+
+def chunks(data: bytes) -> list[bytes]:
+    """The body of a chunked answer, as far as it has come."""
+    found = []
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        found.append(data[:length])
+        data = data[length + 2 :]
+    return found
+
+
+def test_long_polling_on_one_socket() -> None:
+    served = site()
+    target = negotiated(served)
+    socket = served.socket()
+    assert socket.ask(http("GET", target)).status == 200
+    assert socket.ask(posted(target, HANDSHAKE)).status == 200
+    assert socket.ask(http("GET", target)).body == b"{}\x1e"
+    assert socket.ask(posted(target, ADD)).status == 200
+    polled = socket.ask(http("GET", target))
+    assert (polled.body, polled.headers["content-type"]) == (SUM, "application/octet-stream")
+
+
+def test_a_poll_is_answered_when_there_is_something_to_say() -> None:
+    served = site()
+    target = negotiated(served)
+    poller, poster = served.socket(), served.socket()
+    poller.ask(http("GET", target))
+    poster.ask(posted(target, HANDSHAKE))
+    poller.ask(http("GET", target))
+    assert poller.send(http("GET", target)) == b""
+    assert poller.conn.want_read
+    assert poller.conn.next_timeout() == 90.0
+    assert poster.ask(posted(target, ADD)).status == 200
+    assert served.shell.was_woken(poller.conn)
+    (answer,) = answers(poller.take())
+    assert answer.body == SUM
+    assert poller.conn.next_timeout() == 120.0  # the socket is kept for the next one
+
+
+def test_a_poll_has_its_time() -> None:
+    served = site()
+    target = negotiated(served)
+    socket = served.socket()
+    for _ in range(2):
+        socket.send(http("GET", target))
+    socket.conn.handle_timeout(now=15.0)  # nobody has shaken hands
+    (answer,) = answers(socket.take(now=15.0))
+    assert b"Handshake was canceled" in answer.body
+    (nothing_more,) = answers(socket.send(http("GET", target), now=15.0))
+    assert (nothing_more.status, "content-length" in nothing_more.headers) == (204, False)
+
+
+def test_requests_behind_a_poll_wait_for_it() -> None:
+    served = site()
+    target = negotiated(served)
+    socket, poster = served.socket(), served.socket()
+    socket.ask(http("GET", target))
+    assert socket.send(http("GET", target) + http("GET", "/elsewhere")) == b""
+    assert not socket.conn.want_read
+    poster.ask(posted(target, HANDSHAKE))
+    assert [answer.status for answer in answers(socket.take())] == [200, 404]
+
+
+def test_a_client_that_closes_the_socket_of_its_poll() -> None:
+    served = site()
+    target = negotiated(served)
+    poller = served.socket()
+    poller.ask(http("GET", target))
+    poller.send(http("GET", target))
+    poller.conn.receive_eof(now=5.0)
+    assert over(poller)
+    served.server.handle_timeout(now=5.0)
+    assert served.server.next_timeout() == 15.0  # the handshake's
+    served.server.handle_timeout(now=15.0)
+    served.server.handle_timeout(now=20.0)
+    assert served.server.next_timeout() is None
+
+
+def streaming(served: Site) -> tuple[Socket, str]:
+    """A socket with a stream of events whose hub handshake is done."""
+    target = negotiated(served)
+    stream = served.socket()
+    head, _, body = stream.send(http("GET", target, EVENTS)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"transfer-encoding: chunked" in head.lower()
+    assert chunks(body) == [b":\r\n"]
+    assert served.socket().ask(posted(target, HANDSHAKE)).status == 200
+    assert chunks(stream.take()) == [b"data: {}\x1e\r\n\r\n"]
+    return stream, target
+
+
+def test_events_are_chunks() -> None:
+    served = site()
+    stream, target = streaming(served)
+    served.socket().ask(posted(target, ADD))
+    assert chunks(stream.take()) == [b"data: " + SUM + b"\r\n\r\n"]
+    served.socket().ask(posted(target, b'{"type":7}\x1e'))
+    assert chunks(stream.take()) == [b'data: {"type":7}\x1e\r\n\r\n', b""]
+    assert not over(stream)
+    assert stream.ask(http("GET", "/elsewhere")).status == 404
+
+
+def test_a_listener_that_hangs_up() -> None:
+    served = site()
+    stream, target = streaming(served)
+    stream.conn.receive_eof(now=1.0)
+    served.shell.run()
+    served.server.handle_timeout(now=1.0)
+    served.shell.run()
+    assert served.server.context(served.hub).connections == []
+    assert served.socket().ask(posted(target, ADD)).status == 404
+
+
+def test_a_listener_that_takes_nothing_is_still_served_its_deadlines() -> None:
+    served = site()
+    stream, _ = streaming(served)
+    assert stream.conn.next_timeout() == 15.0
+    stream.conn.handle_timeout(now=15.0)
+    assert chunks(stream.take(now=15.0)) == [b'data: {"type":6}\x1e\r\n\r\n']
+
+
+def test_a_shutdown_ends_streams_and_polls() -> None:
+    served = site()
+    stream, _ = streaming(served)
+    target = negotiated(served)
+    poller = served.socket()
+    poller.ask(http("GET", target))
+    poller.send(http("GET", target))
+    served.server.shut_down(now=0.0)
+    served.server.handle_timeout(now=0.0)
+    assert chunks(stream.take()) == [b'data: {"type":7,"allowReconnect":true}\x1e\r\n\r\n', b""]
+    (answer,) = answers(poller.take())
+    assert (answer.status, answer.headers["connection"]) == (204, "close")
+    assert over(poller)
+
+
+# --- posted bodies ---------------------------------------------------------------------------------------------------
+
+
+def polling(served: Site) -> str:
+    """The address of a connection over long polling whose hub handshake is done."""
+    target = negotiated(served)
+    socket = served.socket()
+    socket.ask(http("GET", target))
+    socket.ask(posted(target, HANDSHAKE))
+    socket.ask(http("GET", target))
+    return target
+
+
+def test_a_body_is_read_as_fast_as_the_session_takes_it() -> None:
+    served = site()
+    target = polling(served)
+    body = pack(call("Slow"), call("Slow", id="2")) + ADD * 100
+    poster = served.socket()
+    head = f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {2 * len(body)}\r\n\r\n".encode()
+    assert poster.send(head + body) == b""
+    assert poster.send(body) == b""  # is not looked at before there is room
+    assert not poster.conn.want_read
+    done = b""
+    while served.shell.labels():
+        served.shell.finish(served.shell.running[0])
+        done += poster.take()
+    assert [answer.status for answer in answers(done)] == [200]
+
+
+def test_a_body_larger_than_any_message_is_taken_bit_by_bit() -> None:
+    served = site(max_body_size=1000)
+    target = polling(served)
+    body = ADD * 500
+    poster = served.socket()
+    data = poster.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    for start in range(0, len(body), 1000):
+        assert data == b""
+        data = poster.send(body[start : start + 1000])
+    assert [answer.status for answer in answers(data)] == [200]
+    assert len(served.socket().ask(http("GET", target)).body) == len(SUM * 500)
+
+
+def test_a_body_for_nobody_is_read_before_that_is_said() -> None:
+    served = site(max_body_size=100)
+    head = b"POST /chat?id=nobody HTTP/1.1\r\nHost: h\r\nContent-Length: 60\r\n\r\n"
+    socket = served.socket()
+    assert socket.send(head + b"x" * 50) == b""
+    assert [answer.status for answer in answers(socket.send(b"x" * 10))] == [404]
+    assert socket.send(head.replace(b"60", b"600") + b"x" * 90) == b""
+    assert [answer.status for answer in answers(socket.send(b"x" * 90))] == [413]
+    assert over(socket)
+
+
+def test_a_body_that_stops_coming_is_not_waited_for() -> None:
+    served = site(request_timeout=4.0)
+    target = polling(served)
+    poster = served.socket()
+    poster.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\n".encode())
+    poster.send(ADD, now=3.0)
+    assert poster.conn.next_timeout() == 7.0
+    poster.conn.handle_timeout(now=7.0)
+    assert [answer.status for answer in answers(poster.take(now=7.0))] == [408]
+    assert over(poster)
+
+
+def test_a_body_that_nobody_takes_yet_is_not_late() -> None:
+    served = site(request_timeout=4.0)
+    target = polling(served)
+    body = pack(call("Slow"), call("Slow", id="2"), call("Add", 1, 2))
+    poster = served.socket()
+    head = f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {2 * len(body)}\r\n\r\n".encode()
+    poster.send(head + body)
+    poster.send(body)
+    assert not poster.conn.want_read
+    assert poster.conn.next_timeout() is None
+    poster.conn.handle_timeout(now=5.0)
+    assert poster.take(now=5.0) == b""
+
+
+def test_a_client_that_hangs_up_while_it_posts() -> None:
+    served = site()
+    target = polling(served)
+    poster = served.socket()
+    poster.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\n".encode() + ADD)
+    poster.conn.receive_eof(now=1.0)
+    assert over(poster)
+    assert served.socket().ask(http("GET", target)).body == SUM
+
+
+def test_posting_may_have_to_be_admitted_first() -> None:
+    served = Site(make_hub(), authenticator=lambda request: WAITS)
+    socket = served.socket()
+    assert socket.send(posted("/chat?id=nobody", ADD)) == b""
+    served.shell.finish(served.shell.find("authenticator"), None)
+    assert [answer.status for answer in answers(socket.take())] == [404]
+
+
+def test_hubs_may_be_mounted_with_fewer_transports() -> None:
+    hub = make_hub()
+    mount = Mount(hub, EndpointConfig(transports=(Transport.LONG_POLLING,)))
+    server = HubServer({"/chat": hub, "/polls": mount}, entropy=Entropy())
+    conn = server.connection(now=0.0)
+    conn.receive_data(http("POST", "/polls/negotiate?negotiateVersion=1"), now=0.0)
+    (answer,) = answers(conn.data_to_send(now=0.0))
+    assert [offer["transport"] for offer in json.loads(answer.body)["availableTransports"]] == ["LongPolling"]

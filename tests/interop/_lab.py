@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from tests.interop import _peers
 
-ROOT = Path(__file__).parents[2]
 START_LIMIT = 60.0  # Microsoft's server unpacks its runtime when it first starts
 STOP_LIMIT = 10.0
 NOISE = re.compile(r"Traceback|was never (awaited|retrieved)")
@@ -62,21 +62,27 @@ class Lab:
             raise AssertionError(f"the server at {self.url} did not end within {STOP_LIMIT} s of SIGTERM") from None
 
 
-def start_lab(adapter: str, logs: Path, **settings: str) -> Lab:
-    """Start the lab server on an adapter ("trio", "asyncio"; "reference" is Microsoft's) with LAB_... settings."""
-    if adapter == "reference":
+def start_lab(server: str, logs: Path, **settings: str) -> Lab:
+    """Start a server of the lab hub with LAB_... settings: our own on an adapter ("trio", "asyncio"), or Microsoft's.
+
+    Of those, "reference" is ASP.NET Core 10, and "aspnetcore31" is ASP.NET Core 3.1.
+    """
+    port, environment = 0, {}
+    if server == "reference":
         port = _free_port()
         command = [str(_peers.dotnet() / "server"), str(port)]
+    elif server == "aspnetcore31":
+        program = _peers.aspnetcore31()
+        command, environment = [*program.command, "0"], program.environment
     else:
-        port = 0
-        command = [sys.executable, "-m", "tests.interop.lab_server", adapter, "0"]
+        command = [sys.executable, "-m", "tests.interop.lab_server", server, "0"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
     stdout, stderr = logs / "stdout", logs / "stderr"
     with stdout.open("wb") as out, stderr.open("wb") as err:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
-            env={**clean, "PYTHONUNBUFFERED": "1", **settings},
+            cwd=_peers.ROOT,
+            env={**clean, "PYTHONUNBUFFERED": "1", **environment, **settings},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
@@ -108,3 +114,26 @@ def _free_port() -> int:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Labs:
+    """Servers of the lab hub, one for each kind and set of settings, started when they are first asked for."""
+
+    def __init__(self, make_folder: Callable[[str], Path]) -> None:
+        self._make_folder = make_folder
+        self._running: dict[tuple[str, tuple[tuple[str, str], ...]], Lab] = {}
+
+    def start(self, server: str, **settings: str) -> Lab:
+        """Return the server of this kind (see `start_lab`) with these settings."""
+        key = (server, tuple(sorted(settings.items())))
+        if key not in self._running:
+            self._running[key] = start_lab(server, self._make_folder(f"lab-{server}"), **settings)
+        return self._running[key]
+
+    def stop(self) -> None:
+        """End them all; that one of them told of an exception nobody handled is a failure."""
+        with ExitStack() as ends:
+            for lab in self._running.values():
+                ends.callback(lab.stop)
+        noise = [lab.noise() for lab in self._running.values() if lab.noise()]
+        assert not noise, noise

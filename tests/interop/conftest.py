@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.interop import _peers
-from tests.interop._lab import Lab, start_lab
+from tests.interop._lab import Lab, Labs
 from tests.interop._link import Link
 
 ADAPTERS = ["reference"] if os.environ.get("HUBPROTO_LAB") == "reference" else ["trio", "asyncio"]
@@ -30,20 +30,17 @@ def adapter(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def running_labs(adapter: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartLab]:
-    """Starts lab servers on the adapter, one for each set of LAB_... settings, and ends them all."""
-    labs: dict[tuple[tuple[str, str], ...], Lab] = {}
-    with ExitStack() as ends:
+def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labs]:
+    """All servers that run for the tests; they end with the tests."""
+    labs = Labs(tmp_path_factory.mktemp)
+    yield labs
+    labs.stop()
 
-        def start(**settings: str) -> Lab:
-            key = tuple(sorted(settings.items()))
-            if key not in labs:
-                labs[key] = start_lab(adapter, tmp_path_factory.mktemp(f"lab-{adapter}"), **settings)
-                ends.callback(labs[key].stop)
-            return labs[key]
 
-        yield start
-    assert not any(lab.noise() for lab in labs.values()), [lab.noise() for lab in labs.values()]
+@pytest.fixture(scope="session")
+def running_labs(labs: Labs, adapter: str) -> StartLab:
+    """Starts lab servers on the adapter, one for each set of LAB_... settings."""
+    return partial(labs.start, adapter)
 
 
 @pytest.fixture
@@ -94,12 +91,3 @@ def java() -> list[str]:
 def dotnet() -> Path:
     """The folder with Microsoft's server and .NET client."""
     return _peers.dotnet()
-
-
-@pytest.fixture(scope="session")
-def reference_server(dotnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of Microsoft's server."""
-    del dotnet  # skips, or fails, when it is not there
-    server = start_lab("reference", tmp_path_factory.mktemp("reference"))
-    yield server.url
-    server.stop()

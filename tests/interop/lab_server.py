@@ -16,8 +16,8 @@ import sys
 import time
 from dataclasses import replace
 
-from hubproto_core import Hub, HubConfig, Principal, authenticated
-from hubproto_core.http import Request
+from hubproto_core import Hub, HubConfig, Principal, Transport, authenticated
+from hubproto_core.http import EndpointConfig, Mount, Request
 
 from .lab_hub import build
 
@@ -38,13 +38,22 @@ def config_from_environment() -> HubConfig:
     )
 
 
-def hubs() -> dict[str, Hub]:
+def hubs() -> dict[str, Hub | Mount]:
     """Return the hubs by path."""
     config = config_from_environment()
     parallel = int(os.environ.get("LAB_PARALLEL") or 10)
     many = replace(config, max_parallel_calls=parallel)
-    secure = build(many, requires=authenticated)
-    return {"/hub": build(many), "/serialhub": build(config), "/securehub": secure, "/expiringhub": secure}
+    hub, secure = build(many), build(many, requires=authenticated)
+    return {
+        "/hub": hub,
+        "/serialhub": build(config),
+        "/plainhub": hub,
+        "/wshub": Mount(hub, EndpointConfig(transports=(Transport.WEB_SOCKETS,))),
+        "/ssehub": Mount(hub, EndpointConfig(transports=(Transport.SERVER_SENT_EVENTS,))),
+        "/lphub": Mount(hub, EndpointConfig(transports=(Transport.LONG_POLLING,))),
+        "/securehub": secure,
+        "/expiringhub": secure,
+    }
 
 
 def authenticate(request: Request) -> Principal | None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Self
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from hubproto_core import Codec, Invocation, Ping
-from tests.interop._lab import start_lab
+from tests.interop._lab import Labs
 from tests.interop._link import LIMIT, RS, Closed, Link, Record
 from tests.interop._mutations import mutated_handshakes, mutated_records
 from tests.interop._vectors import CODECS
@@ -122,10 +121,9 @@ JUDGES: dict[str, Judge] = {
 
 
 @pytest.fixture(scope="module")
-def reference(dotnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+def reference(labs: Labs) -> Judge:
     """What Microsoft's server does with the inputs of a kind."""
-    del dotnet  # skips, or fails, when it is not there
-    server = start_lab("reference", tmp_path_factory.mktemp("reference-differential"), **SETTINGS)
+    server = labs.start("reference", **SETTINGS)
     known: dict[str, dict[bytes, Outcome]] = {}
 
     def outcomes(kind: str) -> dict[bytes, Outcome]:
@@ -133,8 +131,7 @@ def reference(dotnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             known[kind] = JUDGES[kind](server.url)
         return known[kind]
 
-    yield outcomes
-    server.stop()
+    return outcomes
 
 
 @pytest.mark.parametrize("kind", JUDGES)

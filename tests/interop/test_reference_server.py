@@ -1,24 +1,111 @@
-"""Our clients call Microsoft's server."""
+"""Our clients call Microsoft's servers: ASP.NET Core 10, and 3.1, the oldest that is still met.
+
+One list of tests: each runs on every runtime and on every way of `WAYS`. A transport is a row of `TRANSPORTS`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import defstruct, field
+from msgspec.structs import fields
 from wsproto import ConnectionType
 from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
-from hubproto_core import Codec, HubError, JsonCodec, MessagePackCodec, TransportError
+from hubproto_core import Codec, HubConfig, HubError, JsonCodec, MessagePackCodec, TransportError
+from tests.interop._lab import Labs, start_lab
 from tests.interop.lab_hub import Zoo
 from tests.kit.runtimes import Connection, Runtime
 from tests.kit.tcp import Tcp
 from tests.kit.wire import unpack
+
+pytestmark = pytest.mark.timeout(600)  # the first test may have to build a server; the others end far sooner
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Microsofts:
+    """One of Microsoft's servers, and what it is to be asked for."""
+
+    name: str
+    codecs: tuple[Codec, ...]
+    zoo: type[Any]
+    """A member of each type that it can read and write."""
+    tells_upload_errors: bool
+    """A method that an upload's error ends passes the error on."""
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How the messages travel."""
+
+    name: str
+    """As the server calls it."""
+    options: Mapping[str, Any]
+    """Of `connect`, so that it is this one."""
+    elsewhere: str
+    """A hub that does not offer it."""
+    text_only: bool = False
+
+
+OldZoo = defstruct(
+    "OldZoo",
+    [
+        (member.name, member.type, field(default=member.default, default_factory=member.default_factory))  # type: ignore[call-overload]
+        for member in fields(Zoo)
+        if member.name not in ("span", "day", "clock", "by_number")
+    ],
+)
+"""The types that System.Text.Json 3.1 has."""
+
+TEN = Microsofts("reference", (JsonCodec(), MessagePackCodec(rename="pascal")), Zoo, tells_upload_errors=True)
+OLDEST = Microsofts(
+    "aspnetcore31",
+    (JsonCodec(),),  # its MessagePack is no part of the SDK
+    OldZoo,
+    tells_upload_errors=False,
+)
+TRANSPORTS = [Transport("WebSockets", {}, elsewhere="/lphub")]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A server, and a way to talk to it."""
+
+    server: Microsofts
+    transport: Transport
+    codec: Codec
+
+    def __str__(self) -> str:
+        return f"{self.server.name}-{self.transport.name}-{self.codec.name}"
+
+
+WAYS = [
+    Way(server, transport, codec)
+    for server in (TEN, OLDEST)
+    for transport in TRANSPORTS
+    for codec in server.codecs
+    if codec.transfer_format == "text" or not transport.text_only
+]
+
+
+def only(condition: Callable[[Way], bool]) -> pytest.MarkDecorator:
+    """Run the test for these ways only."""
+    return pytest.mark.parametrize("reference", [way for way in WAYS if condition(way)], indirect=True, ids=str)
+
+
+with_client_results = only(lambda way: way.server is TEN)
+not_negotiated = only(lambda way: way.transport.name == "WebSockets")
+"""Only a WebSocket can be opened without asking first."""
 
 
 @dataclass
@@ -30,20 +117,33 @@ class Point:
 
 @dataclass(frozen=True)
 class Reference:
-    """Microsoft's server, and the encoding to talk to it."""
+    """A running server of Microsoft's, and the way to talk to it."""
 
     url: str
-    protocol: Codec
+    way: Way
 
 
-@pytest.fixture(params=[JsonCodec(), MessagePackCodec(rename="pascal")], ids=lambda codec: codec.name)
-def reference(request: pytest.FixtureRequest, reference_server: str) -> Reference:
-    return Reference(reference_server, request.param)
+@pytest.fixture(params=WAYS, ids=str)
+def reference(request: pytest.FixtureRequest, labs: Labs) -> Reference:
+    """Every test runs on every way."""
+    way: Way = request.param
+    return Reference(labs.start(way.server.name).url, way)
+
+
+@pytest.fixture
+def unlimited(reference: Reference, labs: Labs) -> Reference:
+    """A server that takes messages of any size."""
+    return replace(reference, url=labs.start(reference.way.server.name, LAB_MAXRECV="0").url)
+
+
+def connect(rt: Runtime, reference: Reference, path: str = "/hub", **options: Any) -> Connection:
+    way = reference.way
+    return rt.connect(f"{reference.url}{path}", **{"protocol": way.codec, **way.transport.options, **options})
 
 
 @asynccontextmanager
-async def hub(rt: Runtime, reference: Reference, **options: Any) -> AsyncIterator[Connection]:
-    async with rt.connect(f"{reference.url}/hub", protocol=reference.protocol, **options) as client:
+async def hub(rt: Runtime, reference: Reference, path: str = "/hub", **options: Any) -> AsyncIterator[Connection]:
+    async with connect(rt, reference, path, **options) as client:
         yield client
 
 
@@ -112,16 +212,17 @@ async def test_typed_values(rt: Runtime, reference: Reference) -> None:
 async def test_every_dotnet_type(rt: Runtime, reference: Reference) -> None:
     """Read as .NET writes it, and written as .NET reads it."""
     async with hub(rt, reference) as client:
-        expected = Zoo()
+        zoo = reference.way.server.zoo
+        expected = zoo()
         lost = ""
-        if reference.protocol.name == "messagepack":  # which does not tell a time of no zone from one in UTC
+        if reference.way.codec.name == "messagepack":  # which does not tell a time of no zone from one in UTC
             expected.unspecified = expected.unspecified.replace(tzinfo=UTC)
             lost = "Unspecified"
-        assert await client.invoke("MakeZoo", returns=Zoo) == expected
-        assert await client.invoke("EchoZoo", expected, returns=Zoo) == expected
+        assert await client.invoke("MakeZoo", returns=zoo) == expected
+        assert await client.invoke("EchoZoo", expected, returns=zoo) == expected
         assert await client.invoke("SameZoo", expected) == lost
-        async with client.stream("ZooStream", 2, returns=Zoo) as zoos:
-            assert [zoo.int_ async for zoo in zoos] == [0, 1]
+        async with client.stream("ZooStream", 2, returns=zoo) as zoos:
+            assert [item.int_ async for item in zoos] == [0, 1]
 
 
 async def test_a_hundred_calls_in_flight_that_end_out_of_order(rt: Runtime, reference: Reference) -> None:
@@ -138,20 +239,22 @@ async def test_a_hundred_calls_in_flight_that_end_out_of_order(rt: Runtime, refe
     assert results == {number: number + 1 for number in range(100)}
 
 
+REFUSED = "Failed to invoke '{}' due to an error on the server."
+FAILED = "An unexpected error occurred invoking '{}' on the server."
+NO_METHOD = " HubException: Method does not exist."
+
 ERRORS = {
-    "an exception": ("Throw", (), "An unexpected error occurred invoking 'Throw' on the server."),
+    "an exception": ("Throw", (), FAILED.format("Throw")),
     "a hub error": (
         "ThrowHubException",
         (),
-        "An unexpected error occurred invoking 'ThrowHubException' on the server. HubException: told to the client",
+        FAILED.format("ThrowHubException") + " HubException: told to the client",
     ),
-    "no such method": (
-        "Missing",
-        (),
-        "Failed to invoke 'Missing' due to an error on the server. HubException: Method does not exist.",
-    ),
-    "wrong count": ("Add", (1,), "Failed to invoke 'Add' due to an error on the server."),
-    "wrong type": ("Add", (1, "two"), "Failed to invoke 'Add' due to an error on the server."),
+    "no such method": ("Missing", (), REFUSED.format("Missing") + NO_METHOD),
+    "not allowed": ("AdminOnly", (), "Failed to invoke 'AdminOnly' because user is unauthorized"),
+    "too few arguments": ("Add", (1,), REFUSED.format("Add")),
+    "too many arguments": ("Add", (1, 2, 3), REFUSED.format("Add")),
+    "wrong type": ("Add", (1, "two"), REFUSED.format("Add")),
     "a stream": (
         "Counter",
         (1, 0),
@@ -169,6 +272,62 @@ async def test_errors(rt: Runtime, reference: Reference, target: str, arguments:
         assert await client.invoke("Add", 2, 3) == 5
 
 
+STREAM_ERRORS = {
+    "no such method": ("Missing", (), REFUSED.format("Missing") + NO_METHOD),
+    "wrong type": ("Counter", ("many", 0), REFUSED.format("Counter")),
+    "no stream": (
+        "Add",
+        (1, 2),
+        "The client attempted to invoke the non-streaming 'Add' method with a streaming invocation.",
+    ),
+    "it fails at once": (
+        "FailingStream",
+        (0,),
+        "An error occurred on the server while streaming results. HubException: stream broke",
+    ),
+}
+
+
+@pytest.mark.parametrize(("target", "arguments", "text"), STREAM_ERRORS.values(), ids=STREAM_ERRORS)
+async def test_errors_of_streams(
+    rt: Runtime, reference: Reference, target: str, arguments: tuple[Any, ...], text: str
+) -> None:
+    async with hub(rt, reference) as client:
+        async with client.stream(target, *arguments) as items:
+            with pytest.raises(HubError) as caught:
+                await anext(items)
+        assert str(caught.value) == text
+        assert await client.invoke("Add", 2, 3) == 5
+
+
+async def test_text_of_every_plane_and_length(rt: Runtime, reference: Reference) -> None:
+    missing = "f\u00fcr \U0001f600"
+    text = 'na\u00efve \u0436 \u4e2d \U0001f600 \u2028 \x00 \x1e " \\ </script> e\u0301'
+    received: list[str] = []
+    async with hub(rt, reference) as client:
+        client.on("zur\u00fcck \U0001f600", lambda text, number, point: received.append(text))
+        client.on("message", received.append)
+        await client.invoke("CallMeBack", "zur\u00fcck \U0001f600")
+        await client.invoke("SendClient", client.connection_id, text)
+        await rt.eventually(lambda: received == ["called back", text])
+        assert await client.invoke("Length", text) == len(text.encode("utf-16-le")) // 2
+        assert await client.invoke("Upload", client.upload([text, text])) == f"2:{text}{text}"
+        with pytest.raises(HubError) as caught:
+            await client.invoke(missing)
+        assert str(caught.value) == REFUSED.format(missing) + NO_METHOD
+
+
+async def test_big_messages(rt: Runtime, unlimited: Reference) -> None:
+    """Far beyond every buffer on the way."""
+    async with hub(rt, unlimited) as client:
+        assert await client.invoke("Big", 2 * MIB) == "x" * (2 * MIB)
+        assert await client.invoke("Length", "y" * (2 * MIB)) == 2 * MIB
+        big = "\U0001f600\u0436z" * (2 * MIB // 7)
+        assert await client.invoke("Echo", big) == big
+        assert await client.invoke("Upload", client.upload(["z" * MIB, "z" * MIB])) == f"2:{'z' * (2 * MIB)}"
+
+
+@only(lambda way: way.transport.name == "WebSockets" and way.codec.name == "json")
 async def test_a_call_given_up_is_cancelled_on_the_wire_and_the_connection_lives_on(
     rt: Runtime, reference: Reference
 ) -> None:
@@ -199,6 +358,24 @@ async def test_a_stream(rt: Runtime, reference: Reference, count: int) -> None:
             assert [item async for item in items] == list(range(count))
         async with client.stream("CounterChannel", min(count, 100)) as items:
             assert [item async for item in items] == list(range(min(count, 100)))
+
+
+async def test_streams_side_by_side(rt: Runtime, reference: Reference) -> None:
+    received: dict[int, list[int]] = {count: [] for count in (50, 60, 70)}
+    sums: list[int] = []
+    async with hub(rt, reference) as client, rt.tasks() as tasks:
+
+        async def read(count: int) -> None:
+            async with client.stream("Counter", count, 1, returns=int) as items:
+                async for item in items:
+                    received[count].append(item)
+                    if item % 10 == 0:
+                        sums.append(await client.invoke("Add", item, 1))
+
+        for count in received:
+            tasks.start_soon(read, count)
+    assert received == {count: list(range(count)) for count in received}
+    assert sorted(sums) == sorted(item + 1 for count in received for item in range(0, count, 10))
 
 
 async def test_a_failing_stream_gives_its_items_before_its_error(rt: Runtime, reference: Reference) -> None:
@@ -266,6 +443,23 @@ async def test_an_upload_that_fails(rt: Runtime, reference: Reference) -> None:
     async with hub(rt, reference) as client:
         assert await client.invoke("UploadError", client.upload(["a"])) == "no error"
         assert await client.invoke("UploadError", client.upload(failing())) == "error:source broke"
+        with pytest.raises(HubError) as caught:
+            await client.invoke("Upload", client.upload(failing()))
+        more = " HubException: source broke" if reference.way.server.tells_upload_errors else ""
+        assert str(caught.value) == FAILED.format("Upload") + more
+        assert await client.invoke("Add", 2, 3) == 5
+
+
+async def test_uploads_side_by_side(rt: Runtime, reference: Reference) -> None:
+    results: dict[int, int] = {}
+    async with hub(rt, reference) as client, rt.tasks() as tasks:
+
+        async def upload(count: int) -> None:
+            results[count] = await client.invoke("UploadSum", client.upload(numbers(count)))
+
+        for count in range(0, 500, 50):
+            tasks.start_soon(upload, count)
+    assert results == {count: sum(range(count)) for count in range(0, 500, 50)}
 
 
 async def test_both_ways_at_once(rt: Runtime, reference: Reference) -> None:
@@ -311,10 +505,17 @@ async def test_the_server_calls_back(rt: Runtime, reference: Reference) -> None:
         await rt.eventually(lambda: received == [("called back", 42, Point(1, 2, "p"))])
 
 
-async def test_a_flood_comes_in_order(rt: Runtime, reference: Reference) -> None:
+@pytest.mark.parametrize("slow", [False, True], ids=["plain handler", "slow handler"])
+async def test_a_flood_comes_in_order(rt: Runtime, reference: Reference, slow: bool) -> None:
     received: list[int] = []
+
+    async def receive(number: int) -> None:
+        if number % 100 == 0:
+            await rt.sleep(0.001)
+        received.append(number)
+
     async with hub(rt, reference) as client:
-        client.on("flood", received.append)
+        client.on("flood", receive if slow else received.append)
         await client.invoke("Flood", 2000)
         await rt.eventually(lambda: len(received) == 2000)
     assert received == list(range(2000))
@@ -331,31 +532,132 @@ async def test_a_broadcast_reaches_everybody(rt: Runtime, reference: Reference) 
         await rt.eventually(lambda: received == [["hello"], ["hello", "others"]])
 
 
-@pytest.mark.parametrize("skip_negotiation", [False, True], ids=["negotiated", "not negotiated"])
-async def test_messages_right_behind_the_handshake_are_handled(
-    rt: Runtime, reference: Reference, skip_negotiation: bool
-) -> None:
+async def test_a_group_and_a_user(rt: Runtime, reference: Reference) -> None:
+    received: list[tuple[str, ...]] = []
+    async with hub(rt, reference) as one, hub(rt, reference, access_token="token-ann") as ann:
+        ann.on("groupMessage", lambda group, message: received.append((group, message)))
+        ann.on("message", lambda message: received.append((message,)))
+        await ann.invoke("JoinGroup", "blue")
+        await one.invoke("SendGroup", "blue", "to the group")
+        await ann.invoke("LeaveGroup", "blue")
+        await one.invoke("SendGroup", "blue", "to nobody")
+        await one.invoke("SendUser", "ann", "to ann")
+        await rt.eventually(lambda: received == [("blue", "to the group"), ("to ann",)])
+
+
+async def welcomed(rt: Runtime, reference: Reference, **options: Any) -> None:
     for _ in range(10):
         received: list[int] = []
-        client = rt.connect(f"{reference.url}/hub", headers={"X-Lab": "welcome"}, skip_negotiation=skip_negotiation)
+        client = connect(rt, reference, headers={"X-Lab": "welcome"}, **options)
         client.on("welcome", received.append)
         async with client:
             await rt.eventually(lambda: received == [1, 2])  # noqa: B023
             assert (await client.invoke("WhoAmI"))["xLab"] == "welcome"
 
 
+async def test_messages_right_behind_the_handshake_are_handled(rt: Runtime, reference: Reference) -> None:
+    await welcomed(rt, reference)
+
+
+@not_negotiated
+async def test_messages_right_behind_the_handshake_are_handled_without_negotiation(
+    rt: Runtime, reference: Reference
+) -> None:
+    await welcomed(rt, reference, skip_negotiation=True)
+
+
+# client results
+
+
+@with_client_results
+async def test_a_client_answers(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as client:
+
+        @client.on("AskMe")
+        async def ask_me(question: str) -> str:
+            assert await client.invoke("Add", 2, 3) == 5  # the server answers others while it waits
+            return f"{question} \U0001f600"
+
+        assert await client.invoke("AskClient", "how?") == "how? \U0001f600"
+        client.off("AskMe")
+        client.on("AskMe", lambda question: f"plainly: {question}")
+        assert await client.invoke("AskClient", "how?") == "plainly: how?"
+
+
+@with_client_results
+async def test_another_client_answers(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference) as one, hub(rt, reference) as two:
+        two.on("AskMe", lambda question: question.upper())
+        assert await one.invoke("AskOther", two.connection_id, "how?") == "HOW?"
+        with pytest.raises(HubError) as caught:
+            await one.invoke("AskOther", "nobody", "how?")
+        assert str(caught.value) == FAILED.format("AskOther")
+
+
+@with_client_results
+async def test_a_client_has_no_answer(rt: Runtime, reference: Reference) -> None:
+    async def refuse(question: str) -> str:
+        raise HubError("I do not know")
+
+    async def asked() -> str:
+        with pytest.raises(HubError) as caught:
+            await client.invoke("AskClient", "how?")
+        return str(caught.value)
+
+    failed = FAILED.format("AskClient")
+    async with hub(rt, reference) as client:
+        assert await asked() == f"{failed} HubException: Client didn't provide a result."
+        client.on("AskMe", refuse)
+        assert await asked() == f"{failed} HubException: I do not know"
+        client.off("AskMe")
+        client.on("AskMe", lambda question: ["no text"])
+        assert (await asked()).startswith(failed)
+        assert await client.invoke("Add", 2, 3) == 5
+
+
 # the connection
 
 
 async def test_the_server_knows_us(rt: Runtime, reference: Reference) -> None:
-    async with rt.connect(f"{reference.url}/hub?room=blue") as client:
+    async with hub(rt, reference, "/hub?room=blue") as client:
         seen = await client.invoke("WhoAmI")
         assert seen["connectionId"] == client.connection_id
-        assert seen["transport"] == "WebSockets"
+        assert seen["transport"] == reference.way.transport.name
         assert seen["query"].startswith("?room=blue&id=")
-    async with rt.connect(f"{reference.url}/hub", skip_negotiation=True) as client:
+
+
+@not_negotiated
+async def test_without_negotiation(rt: Runtime, reference: Reference) -> None:
+    async with hub(rt, reference, skip_negotiation=True) as client:
         assert client.connection_id is None
         assert await client.invoke("Add", 2, 3) == 5
+        async with client.stream("Counter", 5, 0) as items:
+            assert [item async for item in items] == list(range(5))
+
+
+async def test_a_connection_after_the_other(rt: Runtime, reference: Reference) -> None:
+    ids = set()
+    for number in range(5):
+        async with hub(rt, reference) as client:
+            ids.add(client.connection_id)
+            assert await client.invoke("Add", number, 1) == number + 1
+    assert len(ids) == 5
+
+
+async def test_leaving_ends_the_connection_on_the_server(rt: Runtime, reference: Reference) -> None:
+    async def still_open() -> int:
+        count: int = (await observer.invoke("Stats"))["open"]
+        return count
+
+    async with hub(rt, reference) as observer:
+        async with rt.fail_after(5):
+            while await still_open() > 1:  # what other tests have left
+                await rt.sleep(0.005)
+        async with hub(rt, reference):
+            assert await still_open() == 2
+        async with rt.fail_after(5):
+            while await still_open() > 1:
+                await rt.sleep(0.005)
 
 
 async def test_the_server_aborts_the_connection(rt: Runtime, reference: Reference) -> None:
@@ -364,6 +666,43 @@ async def test_the_server_aborts_the_connection(rt: Runtime, reference: Referenc
             await client.invoke("AbortMe")
         with pytest.raises(TransportError):
             await client.invoke("Add", 2, 3)
+
+
+async def test_the_server_aborts_the_connection_of_a_running_stream(rt: Runtime, reference: Reference) -> None:
+    received: list[int] = []
+    async with hub(rt, reference) as client, client.stream("Counter", 1000, 5) as items:
+        with pytest.raises(TransportError):
+            async for item in items:
+                received.append(item)
+                if item == 3:
+                    await client.send("AbortMe")
+    assert received == list(range(len(received)))
+    assert len(received) > 3
+
+
+async def test_the_server_shuts_down(rt: Runtime, reference: Reference, tmp_path: Path) -> None:
+    server = start_lab(reference.way.server.name, tmp_path)
+    try:
+        async with hub(rt, replace(reference, url=server.url)) as client, client.stream("Counter", 1000, 10) as items:
+            assert await anext(items) == 0
+            server.process.terminate()
+            with pytest.raises(TransportError):
+                async for _ in items:
+                    pass
+            with pytest.raises(TransportError):
+                await client.invoke("Add", 2, 3)
+    finally:
+        server.stop()
+
+
+async def test_pings_keep_a_silent_connection(rt: Runtime, reference: Reference, labs: Labs) -> None:
+    """Nothing else is sent either way for longer than each side waits for the other."""
+    server = labs.start(reference.way.server.name, LAB_TIMEOUT="1", LAB_KEEPALIVE="0.5")
+    config = HubConfig(keep_alive_interval=0.25, silence_timeout=2, max_message_size=None)
+    async with hub(rt, replace(reference, url=server.url), config=config) as client:
+        async with client.stream("Counter", 2, 3000) as items:
+            assert [await anext(items) for _ in range(2)] == [0, 1]
+        assert await client.invoke("Add", 2, 3) == 5
 
 
 async def test_a_message_over_the_servers_limit_ends_the_connection(rt: Runtime, reference: Reference) -> None:
@@ -375,37 +714,54 @@ async def test_a_message_over_the_servers_limit_ends_the_connection(rt: Runtime,
 
 
 async def test_a_token_opens_the_door(rt: Runtime, reference: Reference) -> None:
-    async with rt.connect(f"{reference.url}/securehub", access_token="token-ann") as client:
+    async with hub(rt, reference, "/securehub", access_token="token-ann") as client:
         seen = await client.invoke("WhoAmI")
         assert (seen["user"], seen["auth"]) == ("ann", "Bearer token-ann")
+    async with hub(rt, reference, "/securehub", access_token="token-admin") as client:
+        assert await client.invoke("AdminOnly") == "secret of admin"
 
 
-@pytest.mark.parametrize("skip_negotiation", [False, True], ids=["negotiated", "not negotiated"])
-async def test_without_a_token_the_door_is_shut(rt: Runtime, reference: Reference, skip_negotiation: bool) -> None:
+async def shut_out(rt: Runtime, reference: Reference, **options: Any) -> None:
     url = f"{reference.url}/securehub"
     with pytest.raises(TransportError, match=f"{re.escape(url)}.* 401.*access token"):
-        async with rt.connect(url, skip_negotiation=skip_negotiation):
+        async with hub(rt, reference, "/securehub", **options):
             pass
 
 
+async def test_without_a_token_the_door_is_shut(rt: Runtime, reference: Reference) -> None:
+    await shut_out(rt, reference)
+
+
+@not_negotiated
+async def test_without_a_token_and_negotiation_the_door_is_shut(rt: Runtime, reference: Reference) -> None:
+    await shut_out(rt, reference, skip_negotiation=True)
+
+
 async def test_a_redirect_is_followed_with_its_token(rt: Runtime, reference: Reference) -> None:
-    async with rt.connect(f"{reference.url}/redirect") as client:
+    async with hub(rt, reference, "/redirect") as client:
         assert (await client.invoke("WhoAmI"))["user"] == "redirected"
 
 
 async def test_a_refused_negotiation_is_told(rt: Runtime, reference: Reference) -> None:
     with pytest.raises(TransportError, match=f"{re.escape(reference.url)}/neg-error.*: negotiation refused$"):
-        async with rt.connect(f"{reference.url}/neg-error"):
+        async with hub(rt, reference, "/neg-error"):
             pass
 
 
 async def test_a_path_without_a_hub(rt: Runtime, reference: Reference) -> None:
     with pytest.raises(TransportError, match=r"404.*is it the address of a SignalR hub"):
-        async with rt.connect(f"{reference.url}/elsewhere"):
+        async with hub(rt, reference, "/elsewhere"):
             pass
 
 
-async def test_a_server_that_offers_no_websockets(rt: Runtime, reference: Reference) -> None:
+async def test_a_server_that_does_not_offer_the_transport(rt: Runtime, reference: Reference) -> None:
     with pytest.raises(TransportError, match="None of the transports supported by the client are supported by the"):
-        async with rt.connect(f"{reference.url}/lphub"):
+        async with hub(rt, reference, reference.way.transport.elsewhere):
+            pass
+
+
+@only(lambda way: way.server is OLDEST and not way.transport.text_only)
+async def test_an_encoding_that_the_server_does_not_have(rt: Runtime, reference: Reference) -> None:
+    with pytest.raises(HubError, match=r" due to an error: The protocol 'messagepack' is not supported\.$"):
+        async with hub(rt, reference, protocol=MessagePackCodec()):
             pass

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from hubproto_core import Hub, HubConfig, HubContext
-from hubproto_core.http import Authenticator, HttpConfig, HubServer
+from hubproto_core.http import Authenticator, HttpConfig, HubServer, Mount
 
 from ._pump import SocketPump
 from ._runner import Runner
@@ -76,7 +76,8 @@ class Server:
         await self._runner.stop()
 
     def flush(self) -> None:
-        """Arm the deadline of the server itself; the runner calls it."""
+        """Let the server do what is due, and arm its deadline; the runner calls it."""
+        self._machine.handle_timeout(now=self._loop.time())
         if self._timer is not None:
             self._timer.cancel()
         deadline = self._machine.next_timeout()
@@ -86,13 +87,12 @@ class Server:
         return SocketPump(self._runner, lambda: self._machine.connection(now=self._loop.time()))
 
     def _fall_due(self) -> None:
-        self._machine.handle_timeout(now=self._loop.time())
         self.flush()
 
 
 @asynccontextmanager
 async def serve(
-    hub: Hub | Mapping[str, Hub],
+    hub: Hub | Mapping[str, Hub | Mount],
     path: str = "/",
     host: str | None = "127.0.0.1",
     port: int = 0,

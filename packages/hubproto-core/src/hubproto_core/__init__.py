@@ -52,6 +52,7 @@ from ._observer import ConnectionStatus, ObservedCall, ObservedConnection, Obser
 from ._proxies import wire_name
 from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
+from ._transport import Transport
 from ._values import ZERO_OFFSET, Char, Single
 
 __version__ = "0.1.0.dev0"
@@ -123,6 +124,7 @@ __all__ = [
     "StreamInvocation",
     "StreamItem",
     "TransferFormat",
+    "Transport",
     "TransportError",
     "TypedCallerClients",
     "TypedClients",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ._clients import CallerClients, CallerGroups, HubContext
 from ._running import RunningCall
+from ._transport import Transport
 
 __all__ = ["Call", "ConnectionInfo"]
 
@@ -40,12 +41,12 @@ class ConnectionInfo:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         query_string: str = "",
-        transport: str = "",
+        transport: Transport = Transport.WEB_SOCKETS,
     ) -> None:
         self.headers: Mapping[str, str] = headers or {}
         self.query: Mapping[str, str] = query or {}
         self.query_string: str = query_string
-        self.transport: str = transport
+        self.transport: Transport = transport
 
 
 class Call:

@@ -40,6 +40,7 @@ from ._messages import (
 from ._replay import Replay
 from ._states import CONNECTION, Cause, IdState, State, Step
 from ._timers import Timer, TimerTable
+from ._transport import Transport
 
 __all__ = ["HubConnection", "Role"]
 
@@ -65,6 +66,7 @@ class HubConnection:
 
     `codecs` are the encodings it may use: a server lets the client choose among them, a client asks for the first.
     `binder` knows the types of what arrives; without one every value arrives as plain Python.
+    `transport`: which formats it carries, and whether pings are needed; any stream of bytes is like WebSockets.
     `stateful`: the transport may be replaced by another one when it breaks, if the handshake agrees on version 2 of the
     protocol (SPEC 4.7).
     `log_facts` is what its log records carry in their `extra`: `hub`, `connection_id` and `user_id`.
@@ -95,6 +97,7 @@ class HubConnection:
         "_started",
         "_state",
         "_timers",
+        "_transport",
         "_wants_replay",
         "timed_out",
     )
@@ -106,6 +109,7 @@ class HubConnection:
         *,
         config: HubConfig | None = None,
         binder: Binder | None = None,
+        transport: Transport = Transport.WEB_SOCKETS,
         stateful: bool = False,
         log_facts: Mapping[str, object] | None = None,
         now: float,
@@ -113,6 +117,7 @@ class HubConnection:
         if not codecs:
             raise ValueError("a HubConnection needs at least one codec, for example [JsonCodec()]")
         self._role = role
+        self._transport = transport
         self._codecs = {codec.name.lower(): codec for codec in codecs}
         self._codec: Codec = codecs[0]
         self._agreed = False  # the handshake has chosen
@@ -140,7 +145,7 @@ class HubConnection:
         self._timers.arm(Timer.HANDSHAKE, now + self._config.handshake_timeout)
         if role is Role.CLIENT:
             self._append(_handshake.request(self._codec.name, 2 if stateful else 1))
-        else:
+        elif not transport.shows_life:
             self._timers.arm(Timer.KEEP_ALIVE, now + self._config.keep_alive_interval)
 
     # facts
@@ -590,8 +595,13 @@ class HubConnection:
     def _drain(self, now: float) -> None:
         """Wait for the peer again: from here on it may be held to be silent (SPEC 3.13, 5.7)."""
         self._drained = True
-        waits = (self._role is Role.CLIENT or self._peer_pinged) and self._state is State.OPEN
-        if waits and not self._timers.armed(Timer.SILENCE):
+        pings = self._role is Role.CLIENT or self._peer_pinged
+        if (
+            pings
+            and not self._transport.shows_life
+            and self._state is State.OPEN
+            and not self._timers.armed(Timer.SILENCE)
+        ):
             self._timers.arm(Timer.SILENCE, now + self._config.silence_timeout)
 
     def _shake_hands(self, now: float) -> Event | None:
@@ -622,11 +632,11 @@ class HubConnection:
         self._timers.disarm(Timer.HANDSHAKE)
         if self._wants_replay and version >= 2:
             self._replay = Replay(self._config.replay_buffer)
-        if self._role is Role.CLIENT:
+        if self._role is Role.SERVER:
+            self._append(_handshake.response())
+        elif not self._transport.shows_life:
             self._append(self._codec.encode(Ping()))
             self._timers.arm(Timer.KEEP_ALIVE, now + self._config.keep_alive_interval)
-        else:
-            self._append(_handshake.response())
         return HandshakeCompleted(protocol=self._codec.name, version=version)
 
     def _accept(self, record: bytes) -> int:
@@ -642,6 +652,12 @@ class HubConnection:
             text = f"The protocol '{name}' is not supported."
         elif version > codec.version:
             text = f"The server does not support version {version} of the '{name}' protocol."
+        elif codec.transfer_format not in self._transport.transfer_formats:
+            wanted = codec.transfer_format.capitalize()
+            text = (
+                f"Cannot use the '{name}' protocol on the current transport. "
+                f"The transport does not support '{wanted}' transfer format."
+            )
         else:
             self._codec = codec
             return version
@@ -750,7 +766,7 @@ class HubConnection:
         return message
 
     def _refuse_call(self, message: Invocation | StreamInvocation | InvocationBindingFailure, reason: str) -> None:
-        self._log("a call of %s is refused: %s", one_line(message.target), reason)
+        self._log("connection %s: a call of %s is refused: %s", one_line(message.target), reason)
         if message.invocation_id is not None:
             text = f"Failed to invoke '{message.target}': {reason}"
             self._send(Completion(invocation_id=message.invocation_id, error=text))
@@ -758,9 +774,7 @@ class HubConnection:
     def _log(self, text: str, *arguments: str) -> None:
         log = hub_log if self._role is Role.SERVER else client_log
         if log.isEnabledFor(DEBUG):
-            log.debug(
-                f"connection %s: {text}", self._log_facts["connection_id"], *arguments, extra=facts(self._log_facts)
-            )
+            log.debug(text, self._log_facts["connection_id"], *arguments, extra=facts(self._log_facts))
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         if len(headers) > self._config.max_headers:
@@ -773,7 +787,7 @@ class HubConnection:
         """Nobody waits for this. An id that is too long cannot be one of those that are known."""
         if len(invocation_id) > self._config.max_id_length:
             self._refuse_id()
-        self._log("%s of %s is ignored: nobody waits for it", what, one_line(invocation_id))
+        self._log("connection %s: %s of %s is ignored: nobody waits for it", what, one_line(invocation_id))
 
     def _refuse_id(self) -> NoReturn:
         raise RemoteProtocolError(f"An id is longer than {self._config.max_id_length} characters.")

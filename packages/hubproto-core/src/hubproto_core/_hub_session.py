@@ -8,38 +8,26 @@ from typing import Any
 
 from msgspec import UNSET
 
-from ._auth import Authorization, is_plain
 from ._binding import ANY, Shape
 from ._call import Call, ConnectionInfo
+from ._call_checks import Check, misuse
 from ._clients import CallerClients, CallerGroups, HubContext, Registry
 from ._codecs import Codec
 from ._config import HubConfig
 from ._connection import HubConnection, Role
+from ._connection_log import ConnectionLog
 from ._effects import CancelCall, EffectSink, Wake
 from ._errors import HubError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
 from ._hub import Hub, Method
-from ._logs import connection_facts, facts, hub_log, one_line
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
 from ._observer import ConnectionStatus, ObservedCall, ObservedConnection
-from ._running import IncomingStream, OutgoingCall, RunningCall
+from ._running import Departure, IncomingStream, OutgoingCall, RunningCall
 from ._session import Session
-from ._signature import Parameter, Signature
+from ._signature import Signature
 from ._timers import Timer, TimerTable
 
 __all__ = ["HubSession"]
-
-
-class _Check:
-    """A call that waits for a policy to decide about it."""
-
-    __slots__ = ("event", "method")
-
-    signature = Signature.of(lambda authorization: authorization, "policy")
-
-    def __init__(self, method: Method, event: Invocation | StreamInvocation) -> None:
-        self.method: Method = method
-        self.event: Invocation | StreamInvocation = event
 
 
 class HubSession(Session):
@@ -57,7 +45,7 @@ class HubSession(Session):
         "_dismissed",
         "_draining",
         "_hub",
-        "_log_facts",
+        "_log",
         "_observed",
         "_pending",
         "_plain_calls",
@@ -91,14 +79,16 @@ class HubSession(Session):
         now: float,
     ) -> None:
         super().__init__(config or hub.config, effects)
-        self._log_facts = connection_facts(hub.name, connection_id, user)
+        self.info: ConnectionInfo = info or ConnectionInfo()
+        self._log = ConnectionLog(hub.name, connection_id, user)
         self._conn = HubConnection(
             Role.SERVER,
             codecs,
             config=self._config,
             binder=self,
+            transport=self.info.transport,
             stateful=stateful,
-            log_facts=self._log_facts,
+            log_facts=self._log.facts,
             now=now,
         )
         self._hub = hub
@@ -117,11 +107,10 @@ class HubSession(Session):
         if expires is not None:
             self._session_timers.arm(Timer.EXPIRY, expires)
         self.connection_id: str = connection_id
-        self.info: ConnectionInfo = info or ConnectionInfo()
         self.user: str | None = user
         self.principal: Any = principal
         self.items: dict[Any, Any] = {}
-        self._departure: _Departure | None = None  # what is woken at the end, if somebody waits for that
+        self._departure: Departure | None = None  # what is woken at the end, if somebody waits for that
         self.groups: CallerGroups = CallerGroups(self._registry, connection_id)
         self._observed: ObservedConnection | None = None
         if hub.observation is not None:
@@ -142,11 +131,7 @@ class HubSession(Session):
         """See `HubConnection.handle_timeout`."""
         for timer in self._session_timers.expire(now):
             if timer is Timer.EXPIRY:
-                hub_log.info(
-                    "connection %s is closed: what its client has shown to get in has expired",
-                    self.connection_id,
-                    extra=facts(self._log_facts),
-                )
+                self._log.expired()
                 self.close(allow_reconnect=True)
             else:
                 self.cancel_all()
@@ -224,17 +209,7 @@ class HubSession(Session):
         signature: Signature = call.origin.signature
         if signature.plain:  # what is left out at the end, Python itself fills in
             return call.arguments
-        arguments = iter(signature.completed(call.arguments) if signature.defaults else call.arguments)
-        streams = iter(iterators)
-        values: list[Any] = []
-        for slot in signature.slots:
-            if slot == Parameter.CALL:
-                values.append(Call(self, call))
-            elif slot == Parameter.REST:
-                values.extend(arguments)
-            else:
-                values.append(next(streams if slot == Parameter.STREAM else arguments))
-        return values
+        return signature.filled(call.arguments, iterators, Call(self, call))
 
     def arguments_shape(self, target: str) -> Shape:
         """See `Binder`."""
@@ -264,22 +239,17 @@ class HubSession(Session):
 
     def _give_up(self) -> None:
         """End the connection of a client that does not read, and hold nothing for it any more."""
-        hub_log.warning(
-            "connection %s is given up: it leaves more than %d bytes unread",
-            self.connection_id,
-            self._config.send_limit,
-            extra=facts(self._log_facts),
-        )
+        self._log.given_up(self._config.send_limit)
         self._conn.close(discard=True)
         self._look_again()
 
-    def _await_departure(self) -> _Departure:
+    def _await_departure(self) -> Departure:
         if self._departure is None:
-            self._departure = _Departure(self)
+            self._departure = Departure(self)
         return self._departure
 
     def _opened(self) -> None:
-        hub_log.debug("connection %s is open, in %s", self.connection_id, self.codec.name, extra=facts(self._log_facts))
+        self._log.opened(self.codec.name)
         self._registry.add(self)
         hook = self._hub.connected_hook
         if hook is None:
@@ -292,51 +262,25 @@ class HubSession(Session):
         if method.policy is None:
             self._admit(method, event)
         else:
-            arguments = method.signature.completed(event.arguments)
-            question = Authorization(self.principal, method.name, arguments, self.connection_id)
-            self._check = RunningCall(
-                self,
-                method.policy,
-                (question,),
-                invocation_id=None,
-                label=method.name,
-                origin=_Check(method, event),
-                inline=is_plain(method.policy),
-            )
+            self._check = Check(method, event).asks(method.policy, self, self.principal, self.connection_id)
             self._start(self._check)
 
-    def _decide(self, check: _Check, allowed: bool) -> None:
+    def _decide(self, check: Check, allowed: bool) -> None:
         if not self._conn.is_open:
             return
         if allowed:
             self._admit(check.method, check.event)
         else:
-            self._refuse(check.event, f"Failed to invoke '{check.method.name}' because user is unauthorized")
+            self._refuse(check.event, check.denial)
 
     def _admit(self, method: Method, event: Invocation | StreamInvocation) -> None:
         """The client may call this method; but does it do so in the right way?"""
-        signature = method.signature
-        error = None
-        if signature.is_stream and isinstance(event, Invocation):
-            error = (
-                f"The client attempted to invoke the streaming '{method.name}' method with a non-streaming invocation."
-            )
-        elif not signature.is_stream and isinstance(event, StreamInvocation):
-            error = (
-                f"The client attempted to invoke the non-streaming '{method.name}' method with a streaming invocation."
-            )
-        elif len(event.stream_ids or ()) != len(signature.streams):
-            error = (
-                f"An unexpected error occurred invoking '{method.name}' on the server. HubException: "
-                f"Client sent {len(event.stream_ids or ())} stream(s), Hub method expects {len(signature.streams)}."
-            )
-        elif isinstance(event, StreamInvocation) and self._is_streaming(event.invocation_id):
-            error = f"Invocation ID '{event.invocation_id}' is already in use."
+        error = misuse(method, event, self._running)
         if error is not None:
             self._refuse(event, error)
         elif self._draining:
-            self._log_refusal(method.name, "the server is shutting down")
-        elif isinstance(event, StreamInvocation) or signature.streams:
+            self._log.refused(method.name, "the server is shutting down")
+        elif isinstance(event, StreamInvocation) or method.signature.streams:
             self._start_call(method, event)
         elif self._plain_calls < self._config.max_parallel_calls:
             self._start_plain(method, event)
@@ -349,41 +293,17 @@ class HubSession(Session):
             target = self._hub.lookup(target).name
         base = f"Failed to invoke '{target}' due to an error on the server."
         text = error_text(base, event.error, detailed=self._config.detailed_errors)
-        self._log_refusal(target, str(event.error), event.error)
+        self._log.refused(target, str(event.error), event.error)
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error=text)
 
     def _refuse(self, event: Invocation | StreamInvocation, error: str) -> None:
-        self._log_refusal(self._hub.lookup(event.target).name, error)
+        self._log.refused(self._hub.lookup(event.target).name, error)
         if event.invocation_id is not None:
             self._conn.complete(event.invocation_id, error=error)
         for stream_id in event.stream_ids or ():
             if stream_id not in self._streams:
                 self._conn.ignore_stream(stream_id)
-
-    def _log_refusal(self, target: str, reason: str, error: Exception | None = None) -> None:
-        """One call is not begun, for a reason that its client is or will be told."""
-        target = one_line(target)
-        hub_log.debug(
-            "connection %s: a call of %s is refused: %s",
-            self.connection_id,
-            target,
-            one_line(reason),
-            extra=facts(self._log_facts, method=target, error=error),
-        )
-
-    def _log_taken_over(self, target: str, stream_id: str) -> None:
-        """A client has used an id again while it is in use; as in the reference the later call gets what follows."""
-        hub_log.debug(
-            "connection %s: a call of %s takes over the upload %s from an earlier one",
-            self.connection_id,
-            target,
-            one_line(stream_id),
-            extra=facts(self._log_facts, method=target),
-        )
-
-    def _is_streaming(self, invocation_id: str) -> bool:
-        return any(call.streams and call.invocation_id == invocation_id for call in self._running)
 
     def _start_plain(self, method: Method, event: Invocation | StreamInvocation) -> None:
         self._plain_calls += 1
@@ -396,7 +316,7 @@ class HubSession(Session):
             incoming = tuple(IncomingStream(self, stream_id, shape) for stream_id, shape in pairs)
             for stream in incoming:
                 if stream.stream_id in self._streams:
-                    self._log_taken_over(method.name, stream.stream_id)
+                    self._log.taken_over(method.name, stream.stream_id)
             self._streams.update((stream.stream_id, stream) for stream in incoming)
         return self._run(method, event.arguments, event.invocation_id, incoming, event.headers)
 
@@ -500,7 +420,7 @@ class HubSession(Session):
 
     def _cancel_at_end(self, call: RunningCall) -> None:
         """Stop what only the peer could have used. A call without an id was sent to be done, not to be answered."""
-        if call.invocation_id is not None or call.incoming or isinstance(call.origin, _Check):
+        if call.invocation_id is not None or call.incoming or isinstance(call.origin, Check):
             super()._cancel_at_end(call)
 
     def _complete_call(self, call: RunningCall, result: Any) -> None:
@@ -515,7 +435,7 @@ class HubSession(Session):
                         "it returned an asynchronous iterator; the annotation -> AsyncIterator[...] makes it a stream"
                     )
                     raise LocalProtocolError(text) from error
-        elif isinstance(call.origin, _Check):
+        elif isinstance(call.origin, Check):
             self._decide(call.origin, bool(result))
         elif call.origin is self._hub.connected_hook:
             self._welcomed = True
@@ -523,20 +443,20 @@ class HubSession(Session):
             self._tell_end(call)
 
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
-        self._log_failure(call, error)
+        self._log.failed(call.label, error)
         self._tell_end(call, error)
         if call.origin is self._hub.connected_hook:
             text = error_text("Connection closed with an error.", error, detailed=self._config.detailed_errors)
             self.close(text)
             return
-        if isinstance(call.origin, _Check):
+        if isinstance(call.origin, Check):
             if self._conn.is_open:
                 self._refuse(call.origin.event, self._failure_text(call, error))
             return
         super()._fail_call(call, error)
 
     def _cancel_call(self, call: RunningCall) -> None:
-        if isinstance(call.origin, _Check):
+        if isinstance(call.origin, Check):
             if not self._draining:  # it has cancelled itself: whoever does not decide lets nobody in
                 self._decide(call.origin, allowed=False)
             return
@@ -547,21 +467,6 @@ class HubSession(Session):
         else:
             super()._cancel_call(call)
         self._tell_end(call, cancelled=True)
-
-    def _log_failure(self, call: RunningCall, error: Exception) -> None:
-        """A mistake in the hub has a traceback; a text for the client, or a client that is gone, needs none."""
-        record = (
-            "hub method %r failed for connection %s: %s: %s",
-            call.label,
-            self.connection_id,
-            type(error).__name__,
-            one_line(error),
-        )
-        extra = facts(self._log_facts, method=call.label, error=error)
-        if isinstance(error, HubError | TransportError):
-            hub_log.debug(*record, extra=extra)
-        else:
-            hub_log.error(*record, exc_info=error, extra=extra)
 
     def _failure_text(self, call: RunningCall, error: Exception) -> str:
         base = f"An unexpected error occurred invoking '{call.label}' on the server."
@@ -595,11 +500,7 @@ class HubSession(Session):
             self.close(allow_reconnect=True)
 
     def _ended(self, event: ConnectionClosed) -> None:
-        extra = facts(self._log_facts, error=event.error)
-        if event.error is None:
-            hub_log.debug("connection %s ended", self.connection_id, extra=extra)
-        else:
-            hub_log.info("connection %s ended: %s", self.connection_id, one_line(event.error), extra=extra)
+        self._log.ended(event.error)
         if self._observed is not None and self._hub.observation is not None:
             self._hub.observation.connection_closed(
                 self._observed, status=self._status(), error=event.error, now=self._now
@@ -614,22 +515,3 @@ class HubSession(Session):
         if self._conn.timed_out:
             return "timeout"
         return "app_shutdown" if self._draining else "normal_closure"
-
-
-class _Departure:
-    """The end of a connection, as something to wait for."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: HubSession) -> None:
-        self._session = session
-
-    @property
-    def done(self) -> bool:
-        return self._session.is_over
-
-    def outcome(self) -> None:
-        """That it has ended is all there is to say."""
-
-    def abandon(self) -> None:
-        """Others may still wait for it."""

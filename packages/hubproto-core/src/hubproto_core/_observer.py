@@ -12,6 +12,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from ._logs import NOBODY, facts, hub_log
+from ._transport import Transport
 
 __all__ = ["ConnectionStatus", "Observation", "ObservedCall", "ObservedConnection", "Observer"]
 
@@ -21,9 +22,9 @@ ConnectionStatus = Literal["normal_closure", "timeout", "app_shutdown"]
 """How a connection ended, in the reference's words. What is no timeout and no shutdown is normal, cut off or not."""
 
 _TRANSPORTS = {
-    "WebSockets": "web_sockets",
-    "ServerSentEvents": "server_sent_events",
-    "LongPolling": "long_polling",
+    Transport.WEB_SOCKETS: "web_sockets",
+    Transport.SERVER_SENT_EVENTS: "server_sent_events",
+    Transport.LONG_POLLING: "long_polling",
 }
 
 
@@ -41,7 +42,7 @@ class ObservedConnection:
     """The user's id, or None."""
 
     transport: str
-    """`web_sockets`, `server_sent_events` or `long_polling`; empty if the server did not say."""
+    """`web_sockets`, `server_sent_events` or `long_polling`."""
 
     opened_at: float
     """When it began, in seconds of the server's clock."""
@@ -114,10 +115,10 @@ class Observation:
         self._complaints: set[tuple[int, str]] = set()
 
     def connection_opened(
-        self, hub: str, connection_id: str, user: str | None, transport: str, *, now: float
+        self, hub: str, connection_id: str, user: str | None, transport: Transport, *, now: float
     ) -> ObservedConnection:
         """Tell of a new connection; returns what the others are told about."""
-        connection = ObservedConnection(hub, connection_id, user, _TRANSPORTS.get(transport, transport), now)
+        connection = ObservedConnection(hub, connection_id, user, _TRANSPORTS[transport], now)
         for number, observer in enumerate(self._observers):
             self._tell(number, partial(observer.connection_opened, connection))
         return connection

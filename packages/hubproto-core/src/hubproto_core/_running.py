@@ -15,7 +15,17 @@ from ._binding import Shape
 from ._errors import EndOfStream, WouldBlock
 from ._observer import ObservedCall
 
-__all__ = ["CallOwner", "IncomingStream", "OutgoingCall", "Pending", "RunningCall", "StreamOwner", "Upload", "Waiter"]
+__all__ = [
+    "CallOwner",
+    "Departure",
+    "IncomingStream",
+    "OutgoingCall",
+    "Pending",
+    "RunningCall",
+    "StreamOwner",
+    "Upload",
+    "Waiter",
+]
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -219,6 +229,33 @@ class Pending(Protocol):
     def done(self) -> bool: ...
     def outcome(self) -> Any: ...
     def abandon(self) -> None: ...
+
+
+class Connection(Protocol):
+    """What ends at some time: a session."""
+
+    @property
+    def is_over(self) -> bool: ...
+
+
+class Departure:
+    """The end of a connection, as something to wait for. Any number of callers may wait for the same one."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def done(self) -> bool:
+        """It has ended, or is being ended."""
+        return self._connection.is_over
+
+    def outcome(self) -> None:
+        """That it has ended is all there is to say."""
+
+    def abandon(self) -> None:
+        """Others may still wait for it."""
 
 
 class Waiter(Protocol):

@@ -124,6 +124,20 @@ class Signature:
             result=_item_type(_bare(returns)) if is_stream else returns,
         )
 
+    def filled(self, arguments: Sequence[Any], streams: Sequence[Any], call: Any) -> list[Any]:
+        """Return a value for each parameter: the arguments and the streams of a call, and its context."""
+        given = iter(self.completed(arguments) if self.defaults else arguments)
+        uploads = iter(streams)
+        values: list[Any] = []
+        for slot in self.slots:
+            if slot == Parameter.CALL:
+                values.append(call)
+            elif slot == Parameter.REST:
+                values.extend(given)
+            else:
+                values.append(next(uploads if slot == Parameter.STREAM else given))
+        return values
+
     def completed(self, arguments: Sequence[Any]) -> Sequence[Any]:
         """Return the arguments of a call with the default values of those that it has left out."""
         missing = (self.arguments.length or 0) - len(arguments)

@@ -24,6 +24,7 @@ from hubproto_core import (
     Principal,
     RemoteProtocolError,
     Single,
+    Transport,
     TransportError,
     Upload,
     authenticated,
@@ -32,7 +33,7 @@ from hubproto_core import (
     on_disconnected,
     wire_name,
 )
-from hubproto_core.http import AccessDenied, HttpConfig, Request
+from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, Mount, Request
 
 from ._client import Connection, Stream, connect
 from ._server import Server, serve
@@ -46,6 +47,7 @@ __all__ = [
     "Clients",
     "Codec",
     "Connection",
+    "EndpointConfig",
     "HttpConfig",
     "Hub",
     "HubConfig",
@@ -57,6 +59,7 @@ __all__ = [
     "JsonCodec",
     "LocalProtocolError",
     "MessagePackCodec",
+    "Mount",
     "Next",
     "ObservedCall",
     "ObservedConnection",
@@ -67,6 +70,7 @@ __all__ = [
     "Server",
     "Single",
     "Stream",
+    "Transport",
     "TransportError",
     "Upload",
     "authenticated",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import trio
 
 from hubproto_core import Hub, HubConfig, HubContext
-from hubproto_core.http import Authenticator, HttpConfig, HubServer
+from hubproto_core.http import Authenticator, HttpConfig, HubServer, Mount
 
 from ._pump import SocketPump
 from ._runner import Runner
@@ -56,7 +56,7 @@ class Server:
 
 
 async def serve(
-    hub: Hub | Mapping[str, Hub],
+    hub: Hub | Mapping[str, Hub | Mount],
     path: str = "/",
     host: str | None = "127.0.0.1",
     port: int = 0,

@@ -2,10 +2,12 @@
 
 from ._admission import AccessDenied, Authenticator
 from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
-from ._endpoint import Endpoint, WebSocketAccepted
+from ._endpoint import Endpoint, EndpointConfig, WebSocketAccepted
+from ._exchange import Exchange
 from ._machine import SocketMachine
 from ._messages import Request, Response
-from ._server import HttpConfig, HttpServerConnection, HubServer
+from ._server import HubServer, Mount
+from ._server_connection import HttpConfig, HttpServerConnection
 from ._websocket import WebSocketTransport
 
 __all__ = [
@@ -15,10 +17,13 @@ __all__ = [
     "ClientOptions",
     "ClientSocket",
     "Endpoint",
+    "EndpointConfig",
+    "Exchange",
     "HttpConfig",
     "HttpServerConnection",
     "HubClient",
     "HubServer",
+    "Mount",
     "OpenSocket",
     "Request",
     "Response",

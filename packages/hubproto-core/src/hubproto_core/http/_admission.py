@@ -46,8 +46,7 @@ def failed(hub: Hub, what: str, path: str, error: Exception) -> Response:
     """
     kind = type(error).__name__
     unsaid = HubProtoError(f"{kind} {_UNSAID}").with_traceback(error.__traceback__)
-    text = "the %s of the hub at %s failed: %s"
-    http_log.error(text, what, path, kind, exc_info=unsaid, extra=_facts(hub, error))
+    http_log.error("the %s of the hub at %s failed: %s", what, path, kind, exc_info=unsaid, extra=_facts(hub, error))
     return _FAILED
 
 
@@ -133,8 +132,9 @@ class Admission:
             return
         if isinstance(error, AccessDenied):
             reason = one_line(error) or "no reason given"
-            text = "a request for the hub at %s was not let in: %s"
-            http_log.info(text, self._path, reason, extra=_facts(self._hub, error))
+            http_log.info(
+                "a request for the hub at %s was not let in: %s", self._path, reason, extra=_facts(self._hub, error)
+            )
             self._decide(_FORBIDDEN if error.known else _UNAUTHORIZED)
         else:
             self._decide(failed(self._hub, call.label, self._path, error))

@@ -1,4 +1,4 @@
-"""`Endpoint`: one hub at one path: negotiation, ids, and who gets which session (SPEC 4.1, 4.2).
+"""`Endpoint`: one hub at one path: negotiation, ids, and which request belongs to which connection (SPEC 4.1, 4.2).
 
 It knows no sockets and no HTTP parser: requests come as data, answers leave as data.
 """
@@ -6,8 +6,9 @@ It knows no sockets and no HTTP parser: requests come as data, answers leave as 
 from __future__ import annotations
 
 import base64
+import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -19,15 +20,32 @@ from .._effects import EffectSink, Wake
 from .._hub import Hub
 from .._hub_session import HubSession
 from .._logs import one_line
+from .._transport import Transport
 from . import _negotiate
 from ._admission import failed
+from ._connection import NO_CACHE, Connection
+from ._exchange import Exchange
 from ._messages import Request, Response
 
-__all__ = ["Endpoint", "WebSocketAccepted"]
+__all__ = ["Endpoint", "EndpointConfig", "WebSocketAccepted"]
 
-_TRANSPORTS = (_negotiate.AvailableTransport("WebSockets", ("Text", "Binary")),)
-_BAD_REQUEST_NO_ID = Response(400, b"Connection ID required")
-_NOT_FOUND = Response(404, b"No Connection with that ID")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointConfig:
+    """How a hub is reached at one path. Durations are seconds, sizes are bytes."""
+
+    transports: tuple[Transport, ...] = tuple(Transport)
+    """The transports that are offered, in the order of preference that the clients are told."""
+
+    poll_timeout: float = 90.0
+    """Seconds that a poll waits for something to say (SPEC 4.6)."""
+
+    disconnect_timeout: float = 15.0
+    """Seconds that a negotiated id waits for its client, and that a client may stay away between two polls
+    (SPEC 4.8)."""
+
+    receive_buffer: int = 65536
+    """Bytes of posted bodies kept for a connection whose transport has not been chosen, ApplicationMaxBufferSize."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +56,25 @@ class WebSocketAccepted:
     token: str
 
 
+_OTHER_TRANSPORT = b"Cannot change transports mid-connection"
+
+
 class Endpoint:
-    """One hub as seen by HTTP."""
+    """One hub as seen by HTTP. `clock` returns the Unix time, by which principals expire."""
 
     __slots__ = (
+        "_available",
         "_clock",
         "_codecs",
         "_config",
+        "_connections",
+        "_deadlines",
+        "_due",
         "_effects",
         "_entropy",
         "_hub",
-        "_reserved",
-        "_sessions",
+        "_options",
+        "_schedule",
         "description",
         "registry",
     )
@@ -62,6 +87,7 @@ class Endpoint:
         entropy: Callable[[int], bytes],
         registry: Registry,
         config: HubConfig | None = None,
+        options: EndpointConfig | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.registry: Registry = registry
@@ -69,12 +95,19 @@ class Endpoint:
         self._effects = effects
         self._entropy = entropy
         self._config = config or hub.config
+        self._options = options or EndpointConfig()
         self._codecs = hub.codecs
         self._clock = clock
         self.description: bytes | None = msgspec.json.encode(hub.describe()) if hub.described else None
         """What `describe` answers, if the hub lets itself be described."""
-        self._reserved: dict[str, tuple[str, float]] = {}  # token -> public id, deadline; oldest first
-        self._sessions: dict[str, HubSession] = {}  # token -> connection in use
+        self._available = [
+            _negotiate.AvailableTransport(transport, tuple(name.capitalize() for name in transport.transfer_formats))
+            for transport in self._options.transports
+        ]
+        self._connections: dict[str, Connection] = {}  # by token
+        self._due: dict[Connection, None] = {}  # to be driven soon
+        self._deadlines: dict[Connection, float] = {}  # when they are to be driven at the latest
+        self._schedule: list[tuple[float, int, Connection]] = []  # a heap of these, and of some that hold no longer
 
     @property
     def config(self) -> HubConfig:
@@ -94,11 +127,8 @@ class Endpoint:
             version = _negotiate.requested_version(request.query)
         except ValueError as error:
             return Response(200, _negotiate.encode_error(str(error)), "application/json")
-        connection_id = self._new_id()
-        token = self._new_id() if version > 0 else connection_id
-        self._reserved[token] = (connection_id, now + self._config.resume_window)
-        self._effects.append(Wake(self.registry.owner))  # there is a deadline now
-        body = _negotiate.encode_response(version, connection_id, token, _TRANSPORTS)
+        connection = self._new_connection(public_token=version == 0, now=now)
+        body = _negotiate.encode_response(version, connection.connection_id, connection.token, self._available)
         return Response(200, body, "application/json")
 
     def describe(self, request: Request) -> Response:
@@ -107,79 +137,194 @@ class Endpoint:
             return Response(405, headers={"allow": "GET"})
         return Response(200, self.description or b"", "application/json")
 
-    def handle(self, request: Request, principal: Any = None, *, now: float) -> Response | WebSocketAccepted:
+    def handle(
+        self, request: Request, host: object, principal: Any = None, *, now: float
+    ) -> Response | WebSocketAccepted | Exchange:
         """Answer a request for the endpoint itself, in the reference's order of checks (SPEC 4.1).
 
-        `principal` is what the authenticator says of the request.
+        Its body has not been read: an `Exchange` takes it, no other answer depends on it. `host` is who is woken when
+        an exchange can go on, `principal` what the authenticator says of the request.
         """
-        token = request.query.get("id")
-        if request.wants_websocket:
-            return self._open_websocket(request, token, principal, now)
-        if request.method not in ("GET", "POST", "DELETE"):
-            return Response(405, headers={"allow": "GET, POST, DELETE"})
-        if not token:
-            return _BAD_REQUEST_NO_ID
-        if token in self._sessions:
-            return {
-                "GET": Response(400, b"Cannot change transports mid-connection"),
-                "POST": Response(405, b"POST requests are not allowed for WebSocket connections."),
-                "DELETE": Response(400, b"Cannot terminate this connection using the DELETE endpoint."),
-            }[request.method]
-        if token not in self._reserved:
-            return _NOT_FOUND
-        wants_events = "text/event-stream" in [t.strip() for t in request.headers.get("accept", "").split(",")]
-        name = "ServerSentEvents" if wants_events and request.method == "GET" else "LongPolling"
-        return Response(404, f"{name} transport not supported by this end point type".encode())
+        match request.method:
+            case "GET":
+                if request.wants_websocket:
+                    return self._open_websocket(request, principal, now)
+                if request.wants_events:
+                    return self._open_events(request, host, principal, now)
+                return self._poll(request, host, principal, now)
+            case "POST":
+                found = self._find(request)
+                if isinstance(found, Response):
+                    return found
+                if found.transport is Transport.WEB_SOCKETS:
+                    return Response(405, b"POST requests are not allowed for WebSocket connections.")
+                return found.post(host)
+            case "DELETE":
+                found = self._find(request)
+                if isinstance(found, Response):
+                    return found
+                if found.transport is not Transport.LONG_POLLING:
+                    return Response(400, b"Cannot terminate this connection using the DELETE endpoint.")
+                found.terminate(now=now)
+                return Response(202)
+            case _:
+                return Response(405, headers={"allow": "GET, POST, DELETE"})
 
     def release(self, token: str) -> None:
-        """The socket of this connection is gone."""
-        self._sessions.pop(token, None)
+        """The socket of this WebSocket is gone."""
+        self._connections.pop(token, None)
+
+    def shut_down(self, *, now: float) -> None:
+        """Let the connections that requests carry end in order; see `HubSession.shut_down`."""
+        for connection in list(self._connections.values()):
+            if connection.session is None:
+                connection.abandon(now=now)
+            elif connection.transport is not Transport.WEB_SOCKETS:
+                connection.session.shut_down(now=now)
+                self.due(connection)
+
+    # time
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        return next((deadline for _, deadline in self._reserved.values()), None)
+        while self._schedule and self._deadlines.get(self._schedule[0][2]) != self._schedule[0][0]:
+            heapq.heappop(self._schedule)
+        return self._schedule[0][0] if self._schedule else None
 
     def handle_timeout(self, *, now: float) -> None:
-        """Forget ids that nobody came for."""
-        for token in [token for token, (_, deadline) in self._reserved.items() if deadline <= now]:
-            del self._reserved[token]
+        """A deadline may have passed, or a connection may need attention that no request gives it."""
+        while (upcoming := self.next_timeout()) is not None and upcoming <= now:
+            connection = heapq.heappop(self._schedule)[2]
+            del self._deadlines[connection]
+            self._due[connection] = None
+        while self._due:
+            connection, _ = self._due.popitem()
+            connection.drive(now=now)
+            self._arm(connection)
 
-    def _open_websocket(
-        self, request: Request, token: str | None, principal: Any, now: float
-    ) -> Response | WebSocketAccepted:
+    # for Connection
+
+    def due(self, connection: Connection) -> None:
+        """See `ConnectionOwner`."""
+        self._due[connection] = None
+        self._arm(connection)
+        self._effects.append(Wake(self.registry.owner))
+
+    def ended(self, connection: Connection) -> None:
+        """See `ConnectionOwner`."""
+        self._connections.pop(connection.token, None)
+
+    # within
+
+    def _arm(self, connection: Connection) -> None:
+        deadline = connection.next_timeout()
+        if deadline is None:
+            self._deadlines.pop(connection, None)
+        elif self._deadlines.get(connection) != deadline:
+            self._deadlines[connection] = deadline
+            heapq.heappush(self._schedule, (deadline, id(connection), connection))
+
+    def _open_websocket(self, request: Request, principal: Any, now: float) -> Response | WebSocketAccepted:
+        if not request.query.get("id"):  # negotiation was skipped (SPEC 4.2.7)
+            connection = self._new_connection(public_token=True, now=now)
+        else:
+            found = self._find(request)
+            if isinstance(found, Response):
+                return found
+            connection = found
+        refusal = self._refusal(connection, Transport.WEB_SOCKETS)
+        if refusal is not None:
+            return refusal
+        opened = self._open(connection, request, Transport.WEB_SOCKETS, self._effects, principal, now)
+        return opened if isinstance(opened, Response) else WebSocketAccepted(opened, connection.token)
+
+    def _open_events(self, request: Request, host: object, principal: Any, now: float) -> Response | Exchange:
+        found = self._find(request)
+        if isinstance(found, Response):
+            return found
+        refusal = self._refusal(found, Transport.SERVER_SENT_EVENTS)
+        if refusal is not None:
+            return refusal
+        opened = self._open(found, request, Transport.SERVER_SENT_EVENTS, found, principal, now)
+        return opened if isinstance(opened, Response) else found.stream_events(host)
+
+    def _poll(self, request: Request, host: object, principal: Any, now: float) -> Response | Exchange:
+        found = self._find(request)
+        refusal = found if isinstance(found, Response) else self._refusal(found, Transport.LONG_POLLING)
+        if refusal is not None:
+            return replace(refusal, headers=NO_CACHE)
+        assert isinstance(found, Connection)
+        if found.session is not None:
+            return found.poll(host, now=now)
+        opened = self._open(found, request, Transport.LONG_POLLING, found, principal, now)
+        return opened if isinstance(opened, Response) else found.first_poll(now=now)
+
+    def _find(self, request: Request) -> Connection | Response:
+        token = request.query.get("id")
+        if not token:
+            return Response(400, b"Connection ID required")
+        return self._connections.get(token) or Response(404, b"No Connection with that ID")
+
+    def _refusal(self, connection: Connection, transport: Transport) -> Response | None:
+        """Return why a connection cannot be carried by this transport, if so. Only polls come more than once."""
+        if transport not in self._options.transports:
+            return Response(404, f"{transport} transport not supported by this end point type".encode())
+        if connection.transport is None or connection.transport is transport is Transport.LONG_POLLING:
+            return None
+        return Response(409) if connection.transport is transport else Response(400, _OTHER_TRANSPORT)
+
+    def _new_connection(self, *, public_token: bool, now: float) -> Connection:
+        connection_id = self._new_id()
+        token = connection_id if public_token else self._new_id()
+        connection = Connection(
+            token,
+            connection_id,
+            self,
+            self._effects,
+            body_limit=self._options.receive_buffer,
+            poll_timeout=self._options.poll_timeout,
+            absence_timeout=self._options.disconnect_timeout,
+            now=now,
+        )
+        self._connections[token] = connection
+        self.due(connection)
+        return connection
+
+    def _open(
+        self,
+        connection: Connection,
+        request: Request,
+        transport: Transport,
+        effects: EffectSink,
+        principal: Any,
+        now: float,
+    ) -> HubSession | Response:
         try:
             user, expires = self._user(principal), self._expiry(principal, now)
         except Exception as error:  # of the hub's `user_id`, or of an `expires_at` that is no number
             return failed(self._hub, "principal", one_line(request.path), error)
-        if not token:
-            token = connection_id = self._new_id()  # negotiation was skipped (SPEC 4.2.7)
-        elif token in self._sessions:
-            return Response(409)
-        elif token in self._reserved:
-            connection_id, _ = self._reserved.pop(token)
-        else:
-            return _NOT_FOUND
         info = ConnectionInfo(
             headers=request.headers,
             query=request.query,
             query_string=request.query_string,
-            transport="WebSockets",
+            transport=transport,
         )
         session = HubSession(
             self._hub,
             self._codecs,
-            connection_id=connection_id,
+            connection_id=connection.connection_id,
             registry=self.registry,
             config=self._config,
-            effects=self._effects,
+            effects=effects,
             info=info,
             user=user,
             principal=principal,
             expires=expires,
             now=now,
         )
-        self._sessions[token] = session
-        return WebSocketAccepted(session, token)
+        connection.open(session, transport, now=now)
+        self.due(connection)
+        return session
 
     def _user(self, principal: Any) -> str | None:
         user = None if principal is None else self._hub.user_id(principal)

@@ -11,12 +11,11 @@ __all__ = ["Request", "Response"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request. Header names are lower case; of repeated headers the values are joined by commas."""
+    """A request, but for its body. Header names are lower case; of repeated headers the values are joined by commas."""
 
     method: str
     target: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
 
     def __repr__(self) -> str:
         """Show nothing that may hold a token, so that a request can be logged."""
@@ -50,6 +49,11 @@ class Request:
         if scheme.lower() == "bearer":
             return token.strip()
         return self.query.get("access_token") if self.method == "GET" else None
+
+    @property
+    def wants_events(self) -> bool:
+        """It asks for server-sent events, and that is no matter of preference (SPEC 4.1)."""
+        return "text/event-stream" in [kind.strip().lower() for kind in self.headers.get("accept", "").split(",")]
 
     @property
     def wants_websocket(self) -> bool:

@@ -1,0 +1,439 @@
+"""`HttpServerConnection`: one accepted HTTP/1.1 socket, without I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import h11
+
+from .._connection import Role
+from .._effects import EffectSink, Wake
+from .._errors import HubProtoError
+from .._hub_session import HubSession
+from .._logs import NOBODY, facts, http_log, one_line
+from .._timers import Timer, TimerTable
+from ._admission import Admission
+from ._endpoint import Endpoint, WebSocketAccepted
+from ._exchange import Exchange
+from ._messages import Request, Response
+from ._websocket import WebSocketTransport, accept_token
+
+__all__ = ["HttpConfig", "HttpServerConnection", "SocketOwner"]
+
+_NO_CONTENT = 204
+_BAD_REQUEST = 400
+_NO_HTTP = b"This is no valid HTTP/1.1 request."
+_BAD_REQUESTS = {
+    431: b"The request line and the headers are too large.",
+    501: b"Only the transfer encoding 'chunked' is supported.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpConfig:
+    """Limits of HTTP itself. Durations are seconds, sizes are bytes."""
+
+    max_header_size: int = 32768
+    """Request line and headers together; more is answered 431."""
+
+    max_body_size: int = 65536
+    """Body of a request; more is answered 413."""
+
+    request_timeout: float = 15.0
+    """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte; and
+    seconds that authenticator and policy may then take to decide about it."""
+
+    idle_timeout: float = 120.0
+    """Seconds that a connection is kept for another request."""
+
+
+class SocketOwner(Protocol):
+    """What a socket asks of the server."""
+
+    @property
+    def effects(self) -> EffectSink: ...
+
+    def find(self, path: str) -> tuple[Endpoint | None, str]:
+        """Return the endpoint that a path belongs to, and which part of it: "", "negotiate" or "description"."""
+
+    def admission(self, endpoint: Endpoint, request: Request, host: HttpServerConnection) -> Admission | None:
+        """Return what decides about a request; None where everybody is let in and nobody is known."""
+
+    def forget(self, connection: HttpServerConnection) -> None:
+        """The socket is finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request, and where it belongs."""
+
+    request: Request
+    endpoint: Endpoint
+    part: str
+
+
+class HttpServerConnection:
+    """One accepted socket: HTTP/1.1 requests, until one of them makes it a WebSocket."""
+
+    __slots__ = (
+        "_accepted",
+        "_admission",
+        "_answering",
+        "_asked",
+        "_body_size",
+        "_config",
+        "_endpoint",
+        "_exchange",
+        "_finished",
+        "_h11",
+        "_is_last",
+        "_output",
+        "_reply",
+        "_request",
+        "_server",
+        "_timers",
+        "_transport",
+    )
+
+    def __init__(self, server: SocketOwner, config: HttpConfig, *, now: float) -> None:
+        self._server = server
+        self._config = config
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=config.max_header_size)
+        self._request: h11.Request | None = None
+        self._body_size = 0
+        self._output = bytearray()
+        self._finished = False
+        self._timers = TimerTable()
+        self._timers.arm(Timer.HANDSHAKE, now + config.request_timeout)
+        self._transport: WebSocketTransport | None = None
+        self._endpoint: Endpoint | None = None
+        self._accepted: WebSocketAccepted | None = None
+        self._admission: Admission | None = None  # it is being decided about
+        self._asked: _Asked | None = None  # what waits for it
+        self._reply: Response | None = None  # waits for the end of the request's body
+        self._exchange: Exchange | None = None  # what answers the request, sooner or later
+        self._answering = False  # the head of its answer has been sent
+        self._is_last = False  # no further request is taken
+
+    @property
+    def session(self) -> HubSession | None:
+        """The session that this socket carries as a WebSocket."""
+        return self._accepted.session if self._accepted else None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will be sent or read: close the socket once the output is written."""
+        return self._transport.finished if self._transport else self._finished
+
+    @property
+    def want_read(self) -> bool:
+        """Bytes are welcome. While a whole request waits, they may only say that the client has gone away."""
+        if self._transport is not None:
+            return self._transport.want_read
+        if self._finished:
+            return False
+        if self._exchange is not None and self._h11.their_state is h11.SEND_BODY:
+            return self._exchange.want_read
+        return (self._admission is None and self._exchange is None) or not self._h11.trailing_data[0]
+
+    def receive_data(self, data: bytes, *, now: float) -> None:
+        """Bytes came from the socket."""
+        if self._transport is not None:
+            self._transport.receive_data(data, now=now)
+        elif not self._finished:
+            self._h11.receive_data(data)
+            self._read_on(now)
+
+    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
+        """The socket gives no more bytes, in order or because of an error. Nothing is owed to a half request."""
+        if self._transport is not None:
+            self._transport.receive_eof(error, now=now)
+        self._finish(now)
+
+    def handle_timeout(self, *, now: float) -> None:
+        """A deadline may have passed. Early and spurious calls change nothing."""
+        if self._transport is not None:
+            self._transport.handle_timeout(now=now)
+            return
+        if self._exchange is not None:
+            self._exchange.handle_timeout(now=now)
+            self._advance(now)
+        for timer in self._timers.expire(now):
+            if self._admission is not None:
+                self._admission.abandon(timed_out=True)
+                self._go_on(now)
+            elif timer is Timer.HANDSHAKE and self._h11.their_state is not h11.IDLE:
+                self._respond(Response(408), now)
+            self._finish(now)
+
+    def data_to_send(self, *, now: float) -> bytes:
+        """Return and forget the bytes to be written now."""
+        self._go_on(now)
+        while self._exchange is not None:
+            complete = self._answer_on(self._exchange, now)
+            self._read_on(now)  # to the rest of a body that was not wanted before, or to the next request
+            if not complete:
+                break
+        data = bytes(self._output)
+        self._output.clear()
+        if self._transport is not None:
+            data += self._transport.data_to_send(now=now)
+            if self._transport.finished:
+                self._finish(now)
+        return data
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, or None."""
+        if self._transport is not None:
+            return self._transport.next_timeout()
+        own = self._timers.next()
+        other = None if self._exchange is None else self._exchange.next_timeout()
+        return own if other is None else other if own is None else min(own, other)
+
+    def shut_down(self, *, now: float) -> None:
+        """Take no further request; let the session, if there is one, end in order."""
+        self._is_last = True
+        if self.session is not None:
+            self.session.shut_down(now=now)
+        elif self._exchange is None:
+            self._finish(now)
+        self._server.effects.append(Wake(self))
+
+    def cut_short(self, *, now: float) -> None:
+        """The session is to end at once: wait for its peer no longer."""
+        if self._transport is not None:
+            self._transport.cut_short(now=now)
+        elif self._exchange is not None:
+            self._answer_on(self._exchange, now)
+            self._finish(now)
+        self._server.effects.append(Wake(self))
+
+    def _finish(self, now: float) -> None:
+        self._server.forget(self)
+        if self._admission is not None:
+            self._admission.abandon()
+            self._admission = None
+        if self._exchange is not None:
+            self._exchange.receive_eof(now=now)
+            self._exchange = None
+        self._finished = True
+        self._timers.clear()
+        if self._accepted is not None and self._endpoint is not None:
+            self._endpoint.release(self._accepted.token)
+
+    # requests
+
+    def _read_on(self, now: float) -> None:
+        self._advance(now)
+        if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
+            self._await_request(now)
+
+    def _await_request(self, now: float) -> None:
+        """A request may take so long to arrive, and so long to be decided about."""
+        self._timers.clear()
+        self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
+
+    def _advance(self, now: float) -> None:
+        """Read on, as far as what has been asked allows."""
+        while self._reads_on():
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as error:
+                status = error.error_status_hint
+                self._respond(Response(status, _BAD_REQUESTS.get(status, _NO_HTTP)), now)
+                self._finish(now)
+                return
+            match event:
+                case h11.Request():
+                    self._request = event
+                    self._body_size = 0
+                    if self._h11.they_are_waiting_for_100_continue:
+                        self._write(h11.InformationalResponse(status_code=100, headers=[]))
+                    if event.method == b"POST":  # what takes its body must be known before
+                        self._ask(now)
+                case h11.Data(data=data):
+                    self._receive_body(bytes(data), now)
+                case h11.EndOfMessage():
+                    self._receive_end(now)
+                case h11.ConnectionClosed():
+                    self._finish(now)
+                case _:  # NEED_DATA, or PAUSED until the request has been answered
+                    return
+
+    def _reads_on(self) -> bool:
+        if self._finished or self._transport is not None or self._admission is not None:
+            return False
+        if self._exchange is None:
+            return True
+        return self._h11.their_state is h11.SEND_BODY and self._exchange.want_read
+
+    def _receive_body(self, data: bytes, now: float) -> None:
+        if self._exchange is not None:
+            self._exchange.receive_data(data, now=now)
+            if self._exchange.want_read:
+                self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
+            else:
+                self._timers.disarm(Timer.HANDSHAKE)
+            return
+        self._body_size += len(data)
+        if self._body_size > self._config.max_body_size:
+            self._respond(Response(413), now)
+            self._finish(now)
+
+    def _receive_end(self, now: float) -> None:
+        if self._exchange is not None:
+            self._timers.disarm(Timer.HANDSHAKE)
+            self._exchange.receive_end(now=now)
+        elif self._reply is not None:
+            self._respond(self._reply, now)
+        else:
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        """Find out who answers the request, and whether it may come in."""
+        assert self._request is not None
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in self._request.headers:
+            name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        request = Request(self._request.method.decode("ascii"), self._request.target.decode("latin-1"), headers)
+        endpoint, part = self._server.find(request.path)
+        if endpoint is None:
+            self._reply_with(Response(404), now)
+            return
+        self._admission = self._server.admission(endpoint, request, self)
+        asked = _Asked(request, endpoint, part)
+        if self._admission is None:
+            self._answer(asked, None, now)
+        else:
+            self._asked = asked
+            self._await_request(now)
+
+    def _go_on(self, now: float) -> None:
+        """Answer the request that has been decided about, if it has."""
+        admission, asked = self._admission, self._asked
+        if admission is None or asked is None or not admission.decided:
+            return
+        self._admission = self._asked = None
+        if admission.answer is not None:
+            self._reply_with(admission.answer, now)
+        else:
+            self._answer(asked, admission.principal, now)
+        self._read_on(now)
+
+    # answers
+
+    def _answer(self, asked: _Asked, principal: Any, now: float) -> None:
+        request, endpoint = asked.request, asked.endpoint
+        answer: Response | WebSocketAccepted | Exchange
+        if asked.part == "negotiate":
+            answer = endpoint.negotiate(request, now=now)
+        elif asked.part == "description":
+            answer = endpoint.describe(request)
+        else:
+            wrong = _wrong_upgrade(request) if request.wants_websocket else None
+            answer = wrong or endpoint.handle(request, self, principal, now=now)
+        if isinstance(answer, Response):
+            self._reply_with(answer, now)
+        elif isinstance(answer, WebSocketAccepted):
+            self._upgrade(answer, request, endpoint, now)
+        else:
+            self._exchange = answer
+            if self._h11.their_state is not h11.SEND_BODY:
+                self._timers.disarm(Timer.HANDSHAKE)
+                answer.receive_end(now=now)
+
+    def _upgrade(self, accepted: WebSocketAccepted, request: Request, endpoint: Endpoint, now: float) -> None:
+        self._endpoint = endpoint
+        self._accepted = accepted
+        accepted.session.carrier = self
+        accept = accept_token(request.headers["sec-websocket-key"])
+        switch = h11.InformationalResponse(
+            status_code=101,
+            reason=b"Switching Protocols",
+            headers=[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)],
+        )
+        self._write(switch)
+        self._timers.clear()
+        self._transport = WebSocketTransport(
+            accepted.session,
+            Role.SERVER,
+            close_timeout=endpoint.config.close_timeout,
+            trailing=self._h11.trailing_data[0],
+            now=now,
+        )
+
+    def _reply_with(self, response: Response, now: float) -> None:
+        """Answer once the request's body, which nobody wants, has been read."""
+        if self._h11.their_state is h11.SEND_BODY:
+            self._reply = response
+        else:
+            self._respond(response, now)
+
+    def _answer_on(self, exchange: Exchange, now: float) -> bool:
+        """Send what there is of an answer; tell whether it is complete."""
+        if not self._answering:
+            response = exchange.response(now=now)
+            if response is None:
+                return False
+            if exchange.finished:
+                self._exchange = None
+                self._respond(response, now)
+                return True
+            self._answering = True
+            self._write(h11.Response(status_code=response.status, headers=self._headers(response)))
+            self._write(h11.Data(data=response.body))
+        data = exchange.data_to_send(now=now)
+        if data:
+            self._write(h11.Data(data=data))
+        if not exchange.finished:
+            return False
+        self._exchange = None
+        self._answering = False
+        self._end_answer(now)
+        return True
+
+    def _respond(self, response: Response, now: float) -> None:
+        if response.status >= _BAD_REQUEST:
+            path = b"what is no request" if self._request is None else self._request.target.partition(b"?")[0]
+            text = one_line(path.decode("latin-1"))
+            http_log.debug("%s is answered with status %d", text, response.status, extra=facts(NOBODY))
+        length = [("content-length", str(len(response.body)))] if response.status != _NO_CONTENT else []
+        self._write(h11.Response(status_code=response.status, headers=[*length, *self._headers(response)]))
+        if self._request is None or self._request.method != b"HEAD":
+            self._write(h11.Data(data=response.body))
+        self._end_answer(now)
+
+    def _end_answer(self, now: float) -> None:
+        self._reply = None
+        self._write(h11.EndOfMessage())
+        if self._h11.states == {h11.SERVER: h11.DONE, h11.CLIENT: h11.DONE}:
+            self._h11.start_next_cycle()
+            self._request = None
+            self._timers.clear()
+            self._timers.arm(Timer.KEEP_ALIVE, now + self._config.idle_timeout)
+        else:
+            self._finish(now)
+
+    def _headers(self, response: Response) -> list[tuple[str, str]]:
+        headers = list(response.headers.items())
+        if response.content_type is not None:
+            headers.append(("content-type", response.content_type))
+        if self._is_last:
+            headers.append(("connection", "close"))
+        return headers
+
+    def _write(self, event: h11.Event) -> None:
+        data = self._h11.send(event)
+        if data:
+            self._output += data
+
+
+def _wrong_upgrade(request: Request) -> Response | None:
+    """Return the answer to a WebSocket upgrade that RFC 6455 does not allow."""
+    if request.headers.get("sec-websocket-version") != "13":
+        return Response(426, headers={"sec-websocket-version": "13", "upgrade": "websocket"})
+    if not request.headers.get("sec-websocket-key"):
+        return Response(400, b"Sec-WebSocket-Key required")
+    return None
