@@ -134,10 +134,13 @@ class Lifecycle(PlainCallOwner):
 
     def call_failed(self, call: RunningCall, error: Exception) -> None:
         """See `Session`."""
-        text = "the callback %s failed: %s: %s"
-        kind = type(error).__name__
         client_log.error(
-            text, call.label, kind, one_line(error), exc_info=error, extra=facts(self._log_facts, error=error)
+            "the callback %s failed: %s: %s",
+            call.label,
+            type(error).__name__,
+            one_line(error),
+            exc_info=error,
+            extra=facts(self._log_facts, error=error),
         )
         self._ended(call)
 

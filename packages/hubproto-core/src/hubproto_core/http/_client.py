@@ -257,14 +257,21 @@ class HubClient:
                 return False
             delay = max(0.0, delay)
         except Exception as error:
-            kind = type(error).__name__
-            text = "the reconnect policy failed, which ends the connection: %s"
-            client_log.error(text, kind, exc_info=error, extra=facts(self._log_facts, error=error))
+            client_log.error(
+                "the reconnect policy failed, which ends the connection: %s",
+                type(error).__name__,
+                exc_info=error,
+                extra=facts(self._log_facts, error=error),
+            )
             return False
         self._timers.arm(Timer.RECONNECT, now + delay)
-        why = "closed by the server" if reason is None else one_line(reason)
-        text = "no connection to %s, trying again in %g s: %s"
-        client_log.info(text, self._route.shown_url, delay, why, extra=facts(self._log_facts, error=reason))
+        client_log.info(
+            "no connection to %s, trying again in %g s: %s",
+            self._route.shown_url,
+            delay,
+            "closed by the server" if reason is None else one_line(reason),
+            extra=facts(self._log_facts, error=reason),
+        )
         return True
 
     def _exhausted(self, error: Exception | None, now: float) -> ReconnectFailed:
