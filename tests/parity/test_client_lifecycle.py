@@ -472,6 +472,20 @@ async def test_stopping_a_frozen_server_s_client_takes_the_close_timeout(rt: Run
         thawed.set()
 
 
+async def test_stopping_can_be_cancelled(rt: Runtime) -> None:
+    async def frozen(peer: Peer) -> None:
+        await thawed.wait()
+
+    thawed = rt.Event()
+    async with rt.listen(Server(frozen)) as port:
+        async with rt.connect(f"http://127.0.0.1:{port}/hub", skip_negotiation=True) as client:
+            async with rt.move_on_after(0.05) as outcome:
+                await client.stop()
+            assert outcome.cancelled
+            assert client.state is ClientState.DISCONNECTED
+        thawed.set()
+
+
 async def test_an_attempt_to_an_address_that_swallows_everything_ends_in_time(rt: Runtime) -> None:
     async def silent(tcp: Tcp) -> None:
         await tcp.receive_all()
