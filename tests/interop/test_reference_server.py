@@ -21,6 +21,7 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
 from hubproto_core import Codec, HubConfig, HubError, JsonCodec, MessagePackCodec, TransportError
+from hubproto_core import Transport as Carrier
 from tests.interop._lab import Labs, start_lab
 from tests.interop.lab_hub import Zoo
 from tests.kit.runtimes import Connection, Runtime
@@ -74,7 +75,11 @@ OLDEST = Microsofts(
     OldZoo,
     tells_upload_errors=False,
 )
-TRANSPORTS = [Transport("WebSockets", {}, elsewhere="/lphub")]
+TRANSPORTS = [
+    Transport("WebSockets", {"transports": [Carrier.WEB_SOCKETS]}, elsewhere="/lphub"),
+    Transport("ServerSentEvents", {"transports": [Carrier.SERVER_SENT_EVENTS]}, elsewhere="/wshub", text_only=True),
+    Transport("LongPolling", {"transports": [Carrier.LONG_POLLING]}, elsewhere="/wshub"),
+]
 
 
 @dataclass(frozen=True)
