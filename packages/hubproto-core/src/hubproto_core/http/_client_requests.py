@@ -59,7 +59,7 @@ class RequestSocket(ClientSocket):
 
     @property
     def idle(self) -> bool:
-        """No request is waiting for its answer."""
+        """No request waits for its answer."""
         return not self._busy
 
     def abandon(self) -> None:
