@@ -14,6 +14,7 @@ from .._hub_session import HubSession
 from .._logs import NOBODY, facts, http_log, one_line
 from .._timers import Timer, TimerTable
 from ._admission import Admission
+from ._deflate import BoundedDeflate, accept_deflate
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._exchange import Exchange
 from ._messages import Request, Response
@@ -63,6 +64,13 @@ class HttpConfig:
     max_connections: int | None = None
     """Sockets that are open at a time, those of WebSockets too; one more is closed as soon as it is accepted. None is
     no limit."""
+
+    compression: bool = False
+    """Let clients compress WebSocket messages, and compress for them (permessage-deflate, RFC 7692). Some 300 KB of
+    memory and much time for each of them; and what is secret should not be compressed together with what others say."""
+
+    max_decompressed_size: int = 1_048_576
+    """What a compressed WebSocket message may become; a larger one ends the connection with code 1009."""
 
 
 class SocketOwner(Protocol):
@@ -403,10 +411,17 @@ class HttpServerConnection:
         self._accepted = accepted
         accepted.session.carrier = self
         accept = accept_token(request.headers["sec-websocket-key"])
+        headers = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)]
+        deflate: BoundedDeflate | None = None
+        if self._config.compression:
+            offers = request.headers.get("sec-websocket-extensions", "")
+            if (agreed := accept_deflate(offers, self._config.max_decompressed_size)) is not None:
+                deflate, terms = agreed
+                headers.append(("sec-websocket-extensions", terms))
         switch = h11.InformationalResponse(
             status_code=101,
             reason=b"Switching Protocols",
-            headers=[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)],
+            headers=headers,
         )
         self._write(switch)
         self._timers.clear()
@@ -415,6 +430,7 @@ class HttpServerConnection:
             Role.SERVER,
             close_timeout=endpoint.config.close_timeout,
             trailing=self._h11.trailing_data[0],
+            deflate=deflate,
             now=now,
         )
 
