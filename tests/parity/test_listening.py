@@ -234,25 +234,6 @@ async def test_one_connection_too_many_is_closed_at_once(rt: Runtime) -> None:
             assert await peer.read() == SUM
 
 
-async def test_whoever_takes_no_answers_is_held_back(rt: Runtime) -> None:
-    async with rt.serve(small_hub()) as server:
-        with await Tcp.connect_cramped(rt, server.port) as tcp:
-            request = b"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n" * 1000
-            sent = 0
-
-            async def flood() -> None:
-                nonlocal sent
-                while True:
-                    await tcp.send(request)
-                    sent += len(request)
-
-            async with rt.tasks() as tasks:
-                flooding = tasks.start_soon(flood)
-                assert await rt.settled(lambda: sent) < 20_000_000  # what the kernel takes in
-                flooding.cancel()
-            assert (await tcp.receive()).startswith(b"HTTP/1.1 404 ")
-
-
 # --- pages of other origins ------------------------------------------------------------------------------------------
 
 
