@@ -308,6 +308,27 @@ def test_whoever_takes_no_answers_is_not_read_on_and_closed_in_the_end() -> None
     assert socket.ask(request).status == 404
 
 
+def test_the_last_answer_must_be_taken_in_time() -> None:
+    socket = site(idle_timeout=60.0).socket()
+    socket.conn.receive_data(http("GET", "/nothing") * 10 + b"nonsense\r\n\r\n", now=1.0)
+    assert over(socket)
+    assert len(answers(socket.conn.data_to_send(now=2.0))) == 11
+    assert socket.conn.next_timeout() == 62.0
+    socket.conn.handle_timeout(now=62.0)
+    assert [socket.conn.next_timeout()] == [None]
+
+
+def test_the_last_frames_must_be_taken_in_time() -> None:
+    peer = site(idle_timeout=60.0).websocket()
+    conn = peer.socket.conn
+    conn.receive_data(peer.ws.send(CloseConnection(1000)), now=1.0)
+    assert conn.data_to_send(now=2.0)
+    assert over(peer.socket)
+    assert conn.next_timeout() == 62.0
+    conn.handle_timeout(now=62.0)
+    assert [conn.next_timeout()] == [None]
+
+
 @pytest.mark.parametrize("size", [3, 1000])
 def test_what_is_no_http_is_answered_in_one_way_however_it_is_cut(size: int) -> None:
     socket = site().socket()

@@ -59,7 +59,7 @@ class HttpConfig:
     it is answered 408. The time in which the hub takes nothing does not count."""
 
     idle_timeout: float = 120.0
-    """Seconds that a connection is kept for another request."""
+    """Seconds that a connection is kept for another request, and that the last answer may take to be taken."""
 
     max_connections: int | None = None
     """Sockets that are open at a time, those of WebSockets too; one more is closed as soon as it is accepted. None is
@@ -181,9 +181,13 @@ class HttpServerConnection:
         self._finish(now)
 
     def handle_timeout(self, *, now: float) -> None:
-        """A deadline may have passed. Early and spurious calls change nothing."""
+        """A deadline may have passed. Early and spurious calls change nothing.
+
+        If it is `finished` and the socket still takes nothing, the socket is to be dropped.
+        """
         if self._transport is not None:
             self._transport.handle_timeout(now=now)
+            self._timers.expire(now)
             return
         if self._exchange is not None:
             self._exchange.handle_timeout(now=now)
@@ -210,11 +214,13 @@ class HttpServerConnection:
             data += self._transport.data_to_send(now=now)
             if self._transport.finished:
                 self._finish(now)
+        if data and self.finished:  # nobody asks for more, but this must be taken
+            self._timers.arm(Timer.CLOSE, now + self._config.idle_timeout)
         return data
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.finished:
             return self._transport.next_timeout()
         own = self._timers.next()
         other = None if self._exchange is None else self._exchange.next_timeout()
