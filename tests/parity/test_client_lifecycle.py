@@ -443,7 +443,7 @@ async def test_stopping_while_reconnecting(rt: Runtime, during: str) -> None:
         if count == 1:
             await breaks_at_a_message(await Peer.answer(tcp))
         else:
-            await (await Peer.accept(tcp)).tcp.receive_all()
+            await tcp.receive_all()
 
     policy = ReconnectPolicy(delays=[60 if during == "the wait" else 0])
     async with rt.listen(server) as port:
