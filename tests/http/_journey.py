@@ -26,8 +26,8 @@ OFFER: dict[str, Any] = {
     "connectionId": "public",
     "connectionToken": "secret",
     "availableTransports": [
-        {"transport": "LongPolling", "transferFormats": ["Text", "Binary"]},
         {"transport": "WebSockets", "transferFormats": ["Text"]},
+        {"transport": "LongPolling", "transferFormats": ["Text"]},
     ],
 }
 

@@ -169,9 +169,9 @@ def test_a_bad_connection_token_never_raises(token: str) -> None:
         (OFFER, 201, "refused the negotiation with status 201"),
         ({**OFFER, "availableTransports": []}, 200, "http://h/chat offers nothing; None of the transports"),
         (
-            {**OFFER, "availableTransports": OFFER["availableTransports"][:1]},
+            {**OFFER, "availableTransports": [{"transport": "Pigeons", "transferFormats": ["Text"]}]},
             200,
-            "http://h/chat offers LongPolling; None of the transports",
+            "http://h/chat offers Pigeons ('Pigeons' is not known to the client.); None of the transports",
         ),
         (b"x" * (1024 * 1024 + 1), 200, "answers with more than 1048576 bytes; is it the address of a SignalR hub?"),
     ],
@@ -188,7 +188,11 @@ def test_an_unfit_answer_is_the_end(body: str | bytes | dict[str, Any], status: 
 def test_the_transport_must_carry_the_codec() -> None:
     journey = Journey(protocol="messagepack")
     journey.answer(OFFER)
-    assert "offers LongPolling, WebSockets; None of the transports" in journey.refused()
+    assert journey.refused() == (
+        "http://h/chat offers WebSockets, LongPolling ('WebSockets' does not support Binary.) "
+        "('LongPolling' does not support Binary.); None of the transports supported by the client are supported by the "
+        "server."
+    )
 
 
 def test_a_refused_upgrade_says_why() -> None:

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
@@ -27,6 +27,7 @@ from hubproto_core import (
     Reconnecting,
     RetryPolicy,
     Shape,
+    Transport,
     Upload,
     WouldBlock,
     retry_policy,
@@ -50,8 +51,9 @@ class HubClient:
     it. `start` and `stop` may be called there again and again. `connect` is the same in one step.
 
     `headers` and `access_token` go with every request; the latter may be a function, plain or async, that is asked for
-    the token before each attempt to connect, and once more when the server answers 401. `skip_negotiation` opens the
-    WebSocket at once. `protocol` is the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its
+    the token before each attempt to connect, and once more when the server answers 401. `transports` are those that may
+    carry the connection; the server says in which order they are tried. `skip_negotiation` opens the WebSocket at once.
+    `protocol` is the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its
     own. `connect_timeout` is how many seconds one attempt may take. `reconnect` brings the client back when the
     connection is lost: True after 0, 2, 10 and 30 s; a `ReconnectPolicy`; or any function from a `Retry` to seconds, or
     None to give up. The timeouts of `config` are the client's; its `max_message_size` is unlimited unless you set one.
@@ -69,6 +71,7 @@ class HubClient:
         *,
         headers: Mapping[str, str] | None = None,
         access_token: AccessToken | None = None,
+        transports: Collection[Transport] = tuple(Transport),
         skip_negotiation: bool = False,
         protocol: Literal["json", "messagepack"] | Codec = "json",
         connect_timeout: float = 30.0,
@@ -80,6 +83,7 @@ class HubClient:
         options = ClientOptions(
             headers=headers or {},
             access_token=access_token,
+            transports=transports,
             skip_negotiation=skip_negotiation,
             connect_timeout=connect_timeout,
             reconnect=retry_policy(reconnect),

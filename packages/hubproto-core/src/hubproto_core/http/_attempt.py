@@ -1,10 +1,11 @@
-"""`Attempt`: one attempt to get from a URL to a session: token, negotiation, redirects, WebSocket (SPEC 4.2, 5.2)."""
+"""`Attempt`: one attempt to get from a URL to a session: token, negotiation, redirects, transports (SPEC 4.2, 5.2)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote
 
 import h11
 
@@ -20,21 +21,29 @@ from .._client_errors import (
 )
 from .._client_session import ClientSession
 from .._connection import Role
-from .._effects import EffectQueue, Wake
+from .._effects import EffectQueue, EffectSink, Wake
 from .._errors import HubError, TransportError, WouldBlock
 from .._logs import connection_facts
 from .._timers import Timer, TimerTable
+from .._transport import Transport
 from ._access_token import TokenRequest, fits_a_header
+from ._client_carrier import Carrier
 from ._client_options import ClientOptions, Route
-from ._client_socket import ClientEffect, ClientSocket, OpenSocket
-from ._negotiate import NegotiateResponse, parse_response
+from ._client_socket import ClientEffect, ClientSocket, ExchangeSocket, OpenSocket
+from ._negotiate import AvailableTransport, NegotiateResponse, parse_response
 from ._url import host_header, show_url, split_url, with_query
 from ._websocket import WebSocketTransport, accept_token, new_key
 
-__all__ = ["Attempt", "AttemptOwner", "Progress", "check_headers"]
+__all__ = ["Attempt", "AttemptOwner", "Progress", "check_options"]
 
 _MAX_REDIRECTS = 100
 _USER_AGENT = "hubproto"
+_KNOWN = {transport.value: transport for transport in Transport}
+_NAMES = {
+    Transport.WEB_SOCKETS: "WebSocket",
+    Transport.SERVER_SENT_EVENTS: "server-sent events",
+    Transport.LONG_POLLING: "long polling",
+}
 
 
 class AttemptOwner(Protocol):
@@ -61,15 +70,18 @@ class Attempt:
 
     __slots__ = (
         "_asked_again",
+        "_carrier",
         "_effects",
+        "_failures",
         "_owner",
         "_redirects",
         "_route",
-        "_socket",
+        "_sockets",
         "_target",
         "_timers",
         "_token",
         "_token_request",
+        "_transport",
         "connection_id",
         "error",
         "progress",
@@ -91,15 +103,18 @@ class Attempt:
         self._token_request: TokenRequest | None = None
         self._asked_again = False
         self._redirects = 0
-        self._socket: ClientSocket | None = None
+        self._transport: Transport | None = None  # the one that is tried, or has been taken
+        self._failures: dict[Transport, Exception] = {}  # why those tried before it did not do
+        self._carrier: Carrier | None = None  # unless it is a WebSocket
+        self._sockets: list[ClientSocket] = []  # that are not gone
         self._timers = TimerTable()
 
     # facts
 
     @property
     def finished(self) -> bool:
-        """It is over, and its socket too."""
-        return self.progress is Progress.OVER and (self._socket is None or self._socket.finished)
+        """It is over, and its sockets too."""
+        return self.progress is Progress.OVER and all(socket.finished for socket in self._sockets)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
@@ -124,7 +139,7 @@ class Attempt:
             if timer is Timer.HANDSHAKE:
                 url, seconds = self._route.shown_url, self._route.options.connect_timeout
                 self._end(ConnectTimeout(url, f"no connection to {url} within {seconds:g} s"), now)
-            self._drop_socket(now)
+            self._drop_sockets(now)
         if self._token_request is not None:
             self._look_for_token(self._token_request, now)
 
@@ -136,19 +151,24 @@ class Attempt:
         else:
             url = self._route.shown_url
             self._end(ConnectionFailed(url, f"the connection to {url} was stopped before it was made"), now)
-            self._drop_socket(now)
+            self._drop_sockets(now)
 
     def abandon(self, *, now: float) -> None:
         """Be over at once, whatever is still to be said."""
         url = self._route.shown_url
+        if self._carrier is not None:
+            self._carrier.abandon()
         self._end(ConnectionFailed(url, f"the connection to {url} was dropped"), now)
-        self._drop_socket(now)
+        self._drop_sockets(now)
 
-    # SocketOwner
+    # CarrierOwner
 
     def socket_failed(self, socket: ClientSocket, error: Exception, *, now: float) -> None:
         """See `SocketOwner`."""
-        self._end(error, now)
+        try:
+            self._try_another(error)
+        except TransportError as reason:
+            self._end(reason, now)
 
     def answered(self, socket: ClientSocket, status: int, body: bytes, *, now: float) -> None:
         """See `SocketOwner`."""
@@ -159,31 +179,44 @@ class Attempt:
                 self._asked_again = True
                 self._ask_for_token()
             else:
-                raise self._refusal(socket, status, body)
+                self._try_another(self._refusal(socket, status, body))
         except TransportError as error:
             self._end(error, now)
 
     def upgraded(self, socket: ClientSocket, trailing: bytes, *, now: float) -> WebSocketTransport:
         """See `SocketOwner`."""
-        route = self._route
-        self.session = ClientSession(
-            route.codec,
-            route.handlers,
-            config=route.config,
-            effects=self._effects,
-            call_headers=route.options.call_headers,
-            log_facts=connection_facts(route.shown_url, self.connection_id, None),
-            now=now,
-        )
-        self.session.carrier = socket
+        session = self._new_session(self._effects, socket, now)
         return WebSocketTransport(
-            self.session, Role.CLIENT, close_timeout=route.config.close_timeout, trailing=trailing, now=now
+            session, Role.CLIENT, close_timeout=self._route.config.close_timeout, trailing=trailing, now=now
         )
+
+    def accepted(self, carrier: Carrier, *, now: float) -> ClientSession:
+        """See `CarrierOwner`."""
+        return self._new_session(carrier, carrier, now)
+
+    def open(self, socket: ClientSocket) -> None:
+        """See `CarrierOwner`."""
+        self._sockets.append(socket)
+        self._effects.append(OpenSocket(socket))
 
     def session_moved(self, socket: ClientSocket, *, now: float) -> None:
         """See `SocketOwner`."""
+        self._look(now)
+
+    def socket_finished(self, socket: ClientSocket, *, now: float) -> None:
+        """See `SocketOwner`."""
+        if socket in self._sockets:
+            self._sockets.remove(socket)
+        if self.finished:
+            self._timers.clear()
+            self._owner.attempt_moved(self, now=now)
+
+    # within
+
+    def _look(self, now: float) -> None:
+        """See what has become of the session."""
         session = self.session
-        assert session is not None  # only a socket that carries it reports
+        assert session is not None  # only what carries it reports
         if self.progress is Progress.CONNECTING and session.is_open:
             self.progress = Progress.OPEN
             self._timers.disarm(Timer.HANDSHAKE)
@@ -191,14 +224,6 @@ class Attempt:
         if session.closed is not None and self.progress is not Progress.OVER:
             error = session.error
             self._end(self._never_opened(error) if self.progress is Progress.CONNECTING else error, now)
-
-    def socket_finished(self, socket: ClientSocket, *, now: float) -> None:
-        """See `SocketOwner`."""
-        if self.progress is Progress.OVER:
-            self._timers.clear()
-            self._owner.attempt_moved(self, now=now)
-
-    # within
 
     def _ask_for_token(self) -> None:
         """Begin, possibly again, with the access token."""
@@ -224,7 +249,7 @@ class Attempt:
     def _set_out(self, token: str | None) -> None:
         self._token = token
         if self._route.options.skip_negotiation:
-            self._open_websocket(None)
+            self._connect(Transport.WEB_SOCKETS, None)
         else:
             self._negotiate()
 
@@ -233,16 +258,16 @@ class Attempt:
         target = self._target
         path = target.path.rstrip("/") + "/negotiate"
         target = target._replace(path=path, query=with_query(target.query, "negotiateVersion=1"))
-        self._open(ClientSocket(self, target, "POST", {**self._headers(), "content-length": "0"}))
+        self.open(ExchangeSocket(self, target, "POST", {**self._headers(), "content-length": "0"}))
 
     def _negotiated(self, body: bytes) -> None:
         response = parse_response(body, show_url(self._target))
         if response.url is not None:
             self._redirect(response, response.url)
         else:
-            self._require_websockets(response)
+            transport = self._choose(response.available_transports or ())
             self.connection_id = response.connection_id
-            self._open_websocket(response.token)
+            self._connect(transport, response.token)
 
     def _redirect(self, response: NegotiateResponse, url: str) -> None:
         self._redirects += 1
@@ -260,21 +285,56 @@ class Attempt:
             self._token = response.access_token
         self._negotiate()
 
-    def _require_websockets(self, response: NegotiateResponse) -> None:
-        offered = response.available_transports or ()
-        for transport in offered:
-            wanted = self._route.codec.transfer_format.capitalize()
-            if transport.transport == "WebSockets" and wanted in transport.transfer_formats:
-                return
-        names = ", ".join(t.transport for t in offered) or "nothing"
+    def _choose(self, offers: Sequence[AvailableTransport]) -> Transport:
+        """Return the first transport of the server's that may do, and was not tried. Raises the reasons if none is."""
+        reasons: list[str] = []
+        wanted = self._route.codec.transfer_format.capitalize()
+        for offer in offers:
+            transport = _KNOWN.get(offer.transport)
+            if transport in self._failures:
+                reasons.append(f"({transport} failed: {self._failures[transport]})")
+            elif transport is None:
+                reasons.append(f"('{offer.transport}' is not known to the client.)")
+            elif transport not in self._route.options.transports:
+                reasons.append(f"('{transport}' is disabled by the client.)")
+            elif wanted not in offer.transfer_formats or wanted.lower() not in transport.transfer_formats:
+                reasons.append(f"('{transport}' does not support {wanted}.)")
+            else:
+                return transport
         url = show_url(self._target)
-        raise NoCommonTransport(url, f"{url} offers {names}")
+        if not self._failures:
+            names = ", ".join(offer.transport for offer in offers) or "nothing"
+            raise NoCommonTransport(url, " ".join([f"{url} offers {names}", *reasons]))
+        *_, last = self._failures.values()
+        if len(reasons) == 1:
+            raise last
+        kinds = {type(error) for error in self._failures.values()}
+        kind = kinds.pop() if len(kinds) == 1 else ConnectionFailed
+        text = "Unable to connect to the server with any of the available transports."
+        raise kind(url, f"{url}: {text} {' '.join(reasons)}") from last
 
-    def _open_websocket(self, token: str | None) -> None:
+    def _try_another(self, error: Exception) -> None:
+        """What is being tried has failed: ask the server again, for another transport. Raises if that is hopeless."""
+        if self.progress is not Progress.CONNECTING or self._route.options.skip_negotiation:
+            raise error
+        assert self._transport is not None  # it is being connected
+        self._failures[self._transport] = error
+        self._negotiate()
+
+    def _connect(self, transport: Transport, token: str | None) -> None:
         self.progress = Progress.CONNECTING
+        self._transport = transport
         target = self._target
         if token is not None:
             target = target._replace(query=with_query(target.query, f"id={quote(token, safe='')}"))
+        if transport is Transport.WEB_SOCKETS:
+            self._open_websocket(target)
+        else:
+            limit = self._route.config.max_message_size
+            self._carrier = Carrier(self, transport, target, self._headers(), self._effects, max_message_size=limit)
+            self._carrier.start()
+
+    def _open_websocket(self, target: SplitResult) -> None:
         key = new_key(self._route.entropy)
         headers = {
             **self._headers(),
@@ -283,18 +343,31 @@ class Attempt:
             "sec-websocket-version": "13",
             "sec-websocket-key": key,
         }
-        self._open(ClientSocket(self, target, "GET", headers, accept=accept_token(key)))
+        self.open(ExchangeSocket(self, target, "GET", headers, accept=accept_token(key)))
 
-    def _open(self, socket: ClientSocket) -> None:
-        self._socket = socket
-        self._effects.append(OpenSocket(socket))
+    def _new_session(self, effects: EffectSink, carrier: object, now: float) -> ClientSession:
+        route, transport = self._route, self._transport
+        assert transport is not None  # it is what has been connected
+        self.session = ClientSession(
+            route.codec,
+            route.handlers,
+            config=route.config,
+            effects=effects,
+            transport=transport,
+            call_headers=route.options.call_headers,
+            log_facts=connection_facts(route.shown_url, self.connection_id, None),
+            now=now,
+        )
+        self.session.carrier = carrier
+        return self.session
 
     def _headers(self) -> dict[str, str]:
         return _headers(self._route.options, self._token)
 
     def _refusal(self, socket: ClientSocket, status: int, body: bytes) -> ConnectionFailed:
         text = body[:200].decode("utf-8", "replace").strip()
-        what = "negotiation" if self.progress is Progress.NEGOTIATING else "WebSocket"
+        connecting = self._transport if self.progress is Progress.CONNECTING else None
+        what = "negotiation" if connecting is None else _NAMES[connecting]
         said = f" ({text})" if text else ""
         kind = {401: Unauthorized, 403: Forbidden, 404: NotAHub}.get(status, ConnectionFailed)
         return kind(socket.url, f"{socket.url} refused the {what} with status {status}{said}")
@@ -308,13 +381,13 @@ class Attempt:
             return ConnectionFailed(url, f"{url} accepted the connection and closed it at once")
         return error if isinstance(error, ConnectionFailed) else ConnectionFailed(url, f"{url}: {error}")
 
-    def _drop_socket(self, now: float) -> None:
-        if self._socket is not None:
-            self._socket.abandon()
-            self._effects.append(Wake(self._socket))
-            if self.session is not None:
-                self.session.handle_timeout(now=now)
-                self.session_moved(self._socket, now=now)
+    def _drop_sockets(self, now: float) -> None:
+        for socket in self._sockets:
+            socket.abandon()
+            self._effects.append(Wake(socket))
+        if self.session is not None:
+            self.session.handle_timeout(now=now)
+            self._look(now)
         self._owner.attempt_moved(self, now=now)
 
     def _end(self, error: Exception | None, now: float) -> None:
@@ -327,11 +400,18 @@ class Attempt:
                 self._token_request = None
             if self.session is not None:
                 self.session.close()
+                if self._carrier is not None:
+                    self._timers.arm(Timer.CLOSE, now + self._route.config.close_timeout)
             self._owner.attempt_moved(self, now=now)
 
 
-def check_headers(route: Route) -> None:
-    """Raise ValueError, saying why, if the headers of a route's requests cannot be sent."""
+def check_options(route: Route) -> None:
+    """Raise ValueError, saying why, if the headers of a route's requests cannot be sent, or no transport is wanted."""
+    transports = route.options.transports
+    if not transports:
+        raise ValueError("a client needs at least one transport")
+    if route.options.skip_negotiation and Transport.WEB_SOCKETS not in transports:
+        raise ValueError("Negotiation can only be skipped when using the WebSocket transport directly.")
     token = route.options.access_token
     headers = _headers(route.options, None if callable(token) else token)
     try:

@@ -18,7 +18,7 @@ from .._logs import client_log, connection_facts, facts, one_line
 from .._reconnect import Retry
 from .._states import CLIENT, ClientCause, ClientState
 from .._timers import Timer, TimerTable
-from ._attempt import Attempt, Progress, check_headers
+from ._attempt import Attempt, Progress, check_options
 from ._client_options import ClientOptions, Route
 from ._client_socket import ClientEffect
 from ._url import show_url, split_url
@@ -55,7 +55,7 @@ class HubClient:
             handlers=self.handlers,
             entropy=entropy,
         )
-        check_headers(self._route)
+        check_options(self._route)
         self._log_facts = connection_facts(self._route.shown_url, None, None)
         self._lifecycle = Lifecycle(self, self.effects, self._log_facts)
         self._state = ClientState.DISCONNECTED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult
 
@@ -10,6 +10,7 @@ from .._client_session import Handlers
 from .._codecs import Codec
 from .._config import HubConfig
 from .._reconnect import RetryPolicy
+from .._transport import Transport
 from ._access_token import AccessToken
 
 __all__ = ["ClientOptions", "Route"]
@@ -25,6 +26,9 @@ class ClientOptions:
     access_token: AccessToken | None = None
     """Sent as a bearer token with every request; or who is asked for it before each attempt to connect, and once more
     when the server answers 401."""
+
+    transports: Collection[Transport] = tuple(Transport)
+    """What may carry the connection. The server says in which order they are tried (SPEC 4.2.7)."""
 
     skip_negotiation: bool = False
     """Open the WebSocket at once: one round trip less, but no redirects (SPEC 4.2.7)."""

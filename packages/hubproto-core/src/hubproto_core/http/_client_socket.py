@@ -1,11 +1,12 @@
-"""`ClientSocket`: one socket of a client: one HTTP exchange, which may make it a WebSocket (SPEC 4.2, 4.3).
+"""`ClientSocket`: one socket of a client. `ExchangeSocket`: one HTTP exchange on it, which may make it a WebSocket.
 
 Sockets are the shell's: it opens the one that `OpenSocket` describes and pumps bytes through it with the verbs that
-every machine here has. One socket carries one exchange, so that other transports can have several at a time.
+every machine here has (SPEC 4.2, 4.3).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
@@ -20,7 +21,7 @@ from .._errors import HubProtoError
 from ._url import host_header, show_url
 from ._websocket import WebSocketTransport
 
-__all__ = ["ClientEffect", "ClientSocket", "Obstacle", "OpenSocket", "SocketOwner"]
+__all__ = ["ClientEffect", "ClientSocket", "ExchangeSocket", "Obstacle", "OpenSocket", "SocketOwner", "encode_request"]
 
 _MAX_RESPONSE = 1024 * 1024
 
@@ -62,26 +63,83 @@ class SocketOwner(Protocol):
         """The socket is gone, whatever was reported before."""
 
 
-class ClientSocket:
-    """One socket of a client: one HTTP exchange, which may make it a WebSocket.
+class ClientSocket(ABC):
+    """Where a shell is to connect to, and the verbs with which it pumps bytes through the socket (`SocketMachine`)."""
+
+    __slots__ = ("host", "port", "tls", "url")
+
+    def __init__(self, target: SplitResult) -> None:
+        self.tls: bool = target.scheme == "https"
+        """Speak TLS, with `host` as the name to verify."""
+        self.host: str = target.hostname or ""
+        self.port: int = target.port or (443 if self.tls else 80)
+        self.url: str = show_url(target)
+        """For messages; without what may be secret in it."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Nothing more will be sent or read: close the socket once the output is written."""
+
+    @property
+    @abstractmethod
+    def want_read(self) -> bool:
+        """Bytes are welcome."""
+
+    def open_failed(self, error: Exception, obstacle: Obstacle = Obstacle.OTHER, *, now: float) -> None:
+        """The shell could not open the socket; `error` says why."""
+        reason = str(error) or type(error).__name__
+        what = f"cannot connect to {self.url} ({self.host} port {self.port}): {reason}"
+        self._fail(obstacle.value(self.url, what), now)
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Nobody waits for this socket any more, or not any longer: nothing more is sent."""
+
+    @abstractmethod
+    def receive_data(self, data: bytes, *, now: float) -> None:
+        """Bytes came from the socket."""
+
+    @abstractmethod
+    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
+        """The socket gives no more bytes, in order or because of an error; also to be called when it is closed."""
+
+    @abstractmethod
+    def handle_timeout(self, *, now: float) -> None:
+        """A deadline may have passed. Early and spurious calls change nothing."""
+
+    @abstractmethod
+    def data_to_send(self, *, now: float) -> bytes:
+        """Return and forget the bytes to be written now."""
+
+    @abstractmethod
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, or None."""
+
+    @abstractmethod
+    def _fail(self, error: ConnectionFailed, now: float) -> None:
+        """The socket is of no use any more."""
+
+
+def encode_request(
+    connection: h11.Connection, method: str, target: SplitResult, headers: Mapping[str, str], body: bytes = b""
+) -> bytes:
+    """Return the bytes of a whole request."""
+    path = urlunsplit(("", "", target.path or "/", target.query, ""))
+    request = h11.Request(method=method, target=path, headers=[("host", host_header(target)), *headers.items()])
+    data = connection.send(request) or b""
+    if body:
+        data += connection.send(h11.Data(body)) or b""
+    return data + (connection.send(h11.EndOfMessage()) or b"")
+
+
+class ExchangeSocket(ClientSocket):
+    """One HTTP exchange, which may make the socket a WebSocket.
 
     `accept` is the Sec-WebSocket-Accept that must answer a request to upgrade; None if it is none.
     """
 
-    __slots__ = (
-        "_accept",
-        "_body",
-        "_finished",
-        "_h11",
-        "_output",
-        "_owner",
-        "_status",
-        "_transport",
-        "host",
-        "port",
-        "tls",
-        "url",
-    )
+    __slots__ = ("_accept", "_body", "_finished", "_h11", "_output", "_owner", "_status", "_transport")
 
     def __init__(
         self,
@@ -91,12 +149,7 @@ class ClientSocket:
         headers: Mapping[str, str],
         accept: str | None = None,
     ) -> None:
-        self.tls: bool = target.scheme == "https"
-        """Speak TLS, with `host` as the name to verify."""
-        self.host: str = target.hostname or ""
-        self.port: int = target.port or (443 if self.tls else 80)
-        self.url: str = show_url(target)
-        """For messages; without what may be secret in it."""
+        super().__init__(target)
         self._owner = owner
         self._accept = accept
         self._status = 0
@@ -104,36 +157,23 @@ class ClientSocket:
         self._finished = False
         self._transport: WebSocketTransport | None = None
         self._h11 = h11.Connection(h11.CLIENT)
-        path = urlunsplit(("", "", target.path or "/", target.query, ""))
-        request = h11.Request(method=method, target=path, headers=[("host", host_header(target)), *headers.items()])
-        self._output = bytearray(self._h11.send(request) or b"")
-        self._output += self._h11.send(h11.EndOfMessage()) or b""
+        self._output = bytearray(encode_request(self._h11, method, target, headers))
 
     @property
     def finished(self) -> bool:
-        """Nothing more will be sent or read: close the socket once the output is written."""
         return self._transport.finished if self._transport else self._finished
 
     @property
     def want_read(self) -> bool:
-        """Bytes are welcome."""
         return self._transport.want_read if self._transport else not self._finished
 
-    def open_failed(self, error: Exception, obstacle: Obstacle = Obstacle.OTHER, *, now: float) -> None:
-        """The shell could not open the socket; `error` says why."""
-        reason = str(error) or type(error).__name__
-        what = f"cannot connect to {self.url} ({self.host} port {self.port}): {reason}"
-        self._fail(obstacle.value(self.url, what), now)
-
     def abandon(self) -> None:
-        """Nobody waits for this socket any more, or not any longer: nothing more is sent."""
         self._finished = True
         self._output.clear()
         if self._transport is not None:
             self._transport.finished = True
 
     def receive_data(self, data: bytes, *, now: float) -> None:
-        """Bytes came from the socket."""
         if self._transport is not None:
             self._transport.receive_data(data, now=now)
             self._owner.session_moved(self, now=now)
@@ -142,7 +182,6 @@ class ClientSocket:
             self._advance(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
-        """The socket gives no more bytes, in order or because of an error; also to be called when it is closed."""
         if self._transport is not None:
             why = error or "the WebSocket was cut off without a close frame"
             self._transport.receive_eof(ServerGone(self.url, f"{self.url} is gone: {why}"), now=now)
@@ -157,13 +196,11 @@ class ClientSocket:
         self._owner.socket_finished(self, now=now)
 
     def handle_timeout(self, *, now: float) -> None:
-        """A deadline may have passed. Early and spurious calls change nothing."""
         if self._transport is not None:
             self._transport.handle_timeout(now=now)
             self._owner.session_moved(self, now=now)
 
     def data_to_send(self, *, now: float) -> bytes:
-        """Return and forget the bytes to be written now."""
         data = bytes(self._output)
         self._output.clear()
         if self._transport is not None and not self._finished:
@@ -172,7 +209,6 @@ class ClientSocket:
         return data
 
     def next_timeout(self) -> float | None:
-        """When `handle_timeout` wants to be called, or None."""
         return self._transport.next_timeout() if self._transport else None
 
     def _advance(self, now: float) -> None:
