@@ -20,6 +20,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
+import hubproto_core
 from hubproto_core import Codec, HubConfig, HubError, JsonCodec, MessagePackCodec, TransportError
 from tests.interop._lab import Labs, start_lab
 from tests.interop.lab_hub import Zoo
@@ -74,7 +75,7 @@ OLDEST = Microsofts(
     OldZoo,
     tells_upload_errors=False,
 )
-TRANSPORTS = [Transport("WebSockets", {}, elsewhere="/lphub")]
+TRANSPORTS = [Transport("WebSockets", {"transports": [hubproto_core.Transport.WEB_SOCKETS]}, elsewhere="/lphub")]
 
 
 @dataclass(frozen=True)
