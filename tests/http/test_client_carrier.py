@@ -195,6 +195,14 @@ def test_events_may_be_cut_anywhere(size: int) -> None:
     assert heard == ["\u00e9\u2028\U0001f600"]
 
 
+def test_answers_to_posts_may_have_bodies() -> None:
+    trip = Events()
+    trip.client.started().send("Note")
+    trip.said(200, b"thanks")
+    trip.post.socket.handle_timeout(now=0.0)
+    assert trip.client.state == "connected"
+
+
 def test_posts_go_one_at_a_time_in_order() -> None:
     trip = Events()
     session = trip.client.started()
@@ -218,6 +226,7 @@ def test_senders_wait_while_a_post_is_on_its_way() -> None:
     trip.woken(session)
     assert not session.writable
     assert trip.post.request() is None
+    assert trip.post.socket.want_read
     assert session.unsent > 10
     trip.post.answer()
     trip.woken(session)
@@ -268,6 +277,7 @@ def test_what_came_before_the_end_of_the_stream_is_handled_first() -> None:
     trip.said()
     trip.say(*({"type": 2, "invocationId": "1", "item": n} for n in range(4)))
     trip.get.receive(b"0\r\n\r\n")
+    assert trip.get.request() is None
     trip.get.cut()
     session.send("Note")
     assert trip.post.request() is None  # nobody would hear it
@@ -284,6 +294,8 @@ def test_a_socket_that_breaks_behind_the_end_of_its_stream_leaves_nothing_to_wai
     trip.say(*({"type": 2, "invocationId": "1", "item": n} for n in range(4)))
     trip.get.receive(b"0\r\n\r\n")
     trip.get.cut()
+    trip.get.cut()
+    assert trip.client.state == "connected"
     trip.get.cut(GONE)
     assert trip.client.stopped
 
@@ -424,6 +436,30 @@ def test_a_socket_that_the_server_does_not_keep_is_replaced(farewell: bytes) -> 
     assert trip.said()[0]["target"] == "Note"
 
 
+def test_a_kept_socket_that_is_dropped_by_the_shell_is_no_loss() -> None:
+    trip = Events()
+    trip.post.cut(GONE)
+    assert trip.client.state == "connected"
+
+
+def test_a_socket_that_is_opened_for_something_said_already() -> None:
+    """The stream has ended meanwhile, so that nobody would hear it."""
+    trip = Events(config=HubConfig(stream_buffer=1))
+    session = trip.client.started()
+    session.stream("Count")
+    trip.said()
+    trip.say(*({"type": 2, "invocationId": "1", "item": n} for n in range(4)))
+    trip.post.cut()
+    session.send("Note")
+    trip.run()
+    late = trip.wire()
+    trip.get.receive(b"0\r\n\r\n")
+    assert late.request() is None
+    assert late.request() is None
+    assert late.socket.next_timeout() == 4.0
+    assert late.socket.next_timeout() == 4.0
+
+
 def test_a_socket_that_the_server_closes_with_its_answer_is_replaced() -> None:
     trip = Events()
     session = trip.client.started()
@@ -500,6 +536,15 @@ def test_messagepack_goes_over_polls() -> None:
     trip.client.started().send("Note")
     assert post.request() is not None
     assert trip.headers["content-type"] == "application/octet-stream"
+
+
+def test_a_poll_that_is_given_up_while_the_client_stops_is_not_replaced() -> None:
+    trip = Polling()
+    trip.client.stop(now=0.0)
+    trip.post.request()
+    trip.get.answer(200, b"", ("connection", "close"))
+    assert trip.get.socket.finished
+    assert trip.socket is trip.post.socket
 
 
 def test_nobody_pings_over_polls() -> None:

@@ -20,8 +20,8 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
+import hubproto_core
 from hubproto_core import Codec, HubConfig, HubError, JsonCodec, MessagePackCodec, TransportError
-from hubproto_core import Transport as Carrier
 from tests.interop._lab import Labs, start_lab
 from tests.interop.lab_hub import Zoo
 from tests.kit.runtimes import Connection, Runtime
@@ -76,9 +76,14 @@ OLDEST = Microsofts(
     tells_upload_errors=False,
 )
 TRANSPORTS = [
-    Transport("WebSockets", {"transports": [Carrier.WEB_SOCKETS]}, elsewhere="/lphub"),
-    Transport("ServerSentEvents", {"transports": [Carrier.SERVER_SENT_EVENTS]}, elsewhere="/wshub", text_only=True),
-    Transport("LongPolling", {"transports": [Carrier.LONG_POLLING]}, elsewhere="/wshub"),
+    Transport("WebSockets", {"transports": [hubproto_core.Transport.WEB_SOCKETS]}, elsewhere="/lphub"),
+    Transport(
+        "ServerSentEvents",
+        {"transports": [hubproto_core.Transport.SERVER_SENT_EVENTS]},
+        elsewhere="/wshub",
+        text_only=True,
+    ),
+    Transport("LongPolling", {"transports": [hubproto_core.Transport.LONG_POLLING]}, elsewhere="/wshub"),
 ]
 
 

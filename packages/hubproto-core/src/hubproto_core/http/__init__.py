@@ -5,6 +5,7 @@ from ._admission import AccessDenied, Authenticator
 from ._client import HubClient
 from ._client_options import ClientOptions
 from ._client_socket import ClientEffect, ClientSocket, Obstacle, OpenSocket
+from ._cors import AllowedOrigins, Cors
 from ._endpoint import Endpoint, EndpointConfig, WebSocketAccepted
 from ._exchange import Exchange
 from ._machine import SocketMachine
@@ -16,10 +17,12 @@ from ._websocket import WebSocketTransport
 __all__ = [
     "AccessDenied",
     "AccessToken",
+    "AllowedOrigins",
     "Authenticator",
     "ClientEffect",
     "ClientOptions",
     "ClientSocket",
+    "Cors",
     "Endpoint",
     "EndpointConfig",
     "Exchange",
