@@ -100,6 +100,9 @@ class SocketPump(asyncio.Protocol):
                 transport.abort()
             else:
                 transport.close()
+                deadline = machine.next_timeout()
+                if deadline is not None and deadline > now:
+                    self._arm(deadline)  # the last bytes, too, may be for somebody who takes none
             return
         if machine.want_read is not self._reading:
             self._reading = not self._reading

@@ -17,6 +17,7 @@ from ._admission import Admission
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._exchange import Exchange
 from ._messages import Request, Response
+from ._send_watch import SendWatch
 from ._websocket import WebSocketTransport, accept_token
 
 __all__ = ["HttpConfig", "HttpServerConnection", "SocketOwner"]
@@ -46,6 +47,10 @@ class HttpConfig:
 
     idle_timeout: float = 120.0
     """Seconds that a connection is kept for another request."""
+
+    send_timeout: float = 10.0
+    """Seconds that the client may take to accept what is written of an answer at one time, TransportSendTimeout: a
+    poll's or a stream's, say. Then the connection is cut. (WebSockets have `HubConfig.send_limit`.)"""
 
 
 class SocketOwner(Protocol):
@@ -94,6 +99,7 @@ class HttpServerConnection:
         "_server",
         "_timers",
         "_transport",
+        "_watch",
     )
 
     def __init__(self, server: SocketOwner, config: HttpConfig, *, now: float) -> None:
@@ -114,6 +120,7 @@ class HttpServerConnection:
         self._reply: Response | None = None  # waits for the end of the request's body
         self._exchange: Exchange | None = None  # what answers the request, sooner or later
         self._answering = False  # the head of its answer has been sent
+        self._watch = SendWatch(config.send_timeout)
         self._is_last = False  # no further request is taken
 
     @property
@@ -159,6 +166,10 @@ class HttpServerConnection:
         if self._exchange is not None:
             self._exchange.handle_timeout(now=now)
             self._advance(now)
+        if self._watch.must_try(now=now):
+            self._server.effects.append(Wake(self))
+        elif self._watch.is_stuck(now=now):
+            self._finish(now)
         for timer in self._timers.expire(now):
             if self._admission is not None:
                 self._admission.abandon(timed_out=True)
@@ -181,15 +192,17 @@ class HttpServerConnection:
             data += self._transport.data_to_send(now=now)
             if self._transport.finished:
                 self._finish(now)
+        else:
+            self._watch.asked(len(data), is_last=self._finished, now=now)
         return data
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
         if self._transport is not None:
             return self._transport.next_timeout()
-        own = self._timers.next()
         other = None if self._exchange is None else self._exchange.next_timeout()
-        return own if other is None else other if own is None else min(own, other)
+        deadlines = (self._timers.next(), self._watch.next_timeout(), other)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def shut_down(self, *, now: float) -> None:
         """Take no further request; let the session, if there is one, end in order."""
