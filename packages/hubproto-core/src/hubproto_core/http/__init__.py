@@ -1,7 +1,10 @@
 """HTTP and WebSockets without I/O: what stands between sockets and hub sessions, for servers and for clients."""
 
+from ._access_token import AccessToken, TokenProvider
 from ._admission import AccessDenied, Authenticator
-from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
+from ._client import HubClient
+from ._client_options import ClientOptions
+from ._client_socket import ClientEffect, ClientSocket, Obstacle, OpenSocket
 from ._endpoint import Endpoint, EndpointConfig, WebSocketAccepted
 from ._exchange import Exchange
 from ._machine import SocketMachine
@@ -12,6 +15,7 @@ from ._websocket import WebSocketTransport
 
 __all__ = [
     "AccessDenied",
+    "AccessToken",
     "Authenticator",
     "ClientEffect",
     "ClientOptions",
@@ -24,10 +28,12 @@ __all__ = [
     "HubClient",
     "HubServer",
     "Mount",
+    "Obstacle",
     "OpenSocket",
     "Request",
     "Response",
     "SocketMachine",
+    "TokenProvider",
     "WebSocketAccepted",
     "WebSocketTransport",
 ]
