@@ -96,13 +96,14 @@ class SocketPump(asyncio.Protocol):
             if data:
                 transport.write(data)
         if machine.finished:
-            if stuck:
+            deadline = machine.next_timeout()  # of the last bytes: they, too, may be for somebody who takes none
+            in_time = deadline is not None and deadline > now
+            if stuck and not in_time:
                 transport.abort()
             else:
                 transport.close()
-                deadline = machine.next_timeout()
-                if deadline is not None and deadline > now:
-                    self._arm(deadline)  # the last bytes, too, may be for somebody who takes none
+            if in_time:
+                self._arm(deadline)
             return
         if machine.want_read is not self._reading:
             self._reading = not self._reading

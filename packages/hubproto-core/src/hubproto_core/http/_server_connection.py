@@ -169,6 +169,7 @@ class HttpServerConnection:
         if self._watch.must_try(now=now):
             self._server.effects.append(Wake(self))
         elif self._watch.is_stuck(now=now):
+            self._watch.asked(0, now=now)
             self._finish(now)
         for timer in self._timers.expire(now):
             if self._admission is not None:
