@@ -50,7 +50,7 @@ class HttpConfig:
 
     send_timeout: float = 10.0
     """Seconds that the client may take to accept what is written of an answer at one time, TransportSendTimeout: a
-    poll's or a stream's, say. Then the connection is cut. (WebSockets have `HubConfig.send_limit`.)"""
+    poll's or a stream's, say. Then the connection is cut. Of WebSockets it is not asked."""
 
 
 class SocketOwner(Protocol):
