@@ -329,8 +329,7 @@ def test_a_client_may_show_anew_who_it_is(caplog: pytest.LogCaptureFixture) -> N
     assert session.closed is None
     assert caplog.records == []
     session.renew("b\nob", None, 11.0)
-    assert session.user == "ann"
-    assert session.principal is None
+    assert [session.user, session.principal] == ["ann", None]
     (record,) = caplog.records
     assert record.getMessage() == "connection c1: a poll of another user is accepted: b\\nob"
     assert (record.levelno, vars(record)["user_id"]) == (logging.WARNING, "ann")
