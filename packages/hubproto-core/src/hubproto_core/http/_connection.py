@@ -208,8 +208,8 @@ class Connection:
     def fill(self, poll: Poll, now: float) -> None:
         """Answer a poll, if there is anything to say or never will be, or it has waited long enough."""
         assert self.session is not None
-        self.take_posts(now)
         data = self.session.data_to_send(now=now)
+        self.take_posts(now)  # only now: there may be room again
         if data:
             poll.answer = Response(200, data, _DATA, NO_CACHE)
         elif self.session.closed is not None:
@@ -224,8 +224,8 @@ class Connection:
     def next_events(self, stream: EventStream, now: float) -> bytes:
         """Return what there is to say to a listener. The stream ends with the session."""
         assert self.session is not None
-        self.take_posts(now)
         payload = self.session.data_to_send(now=now)
+        self.take_posts(now)
         if self.session.closed is not None:
             stream.finished = True
             self._get = None
