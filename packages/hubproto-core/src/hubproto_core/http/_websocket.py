@@ -121,6 +121,8 @@ class WebSocketTransport:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
+        if self.finished:
+            return None
         if self.session.is_over and not self._close_sent:
             return self._seen + self._close_timeout
         deadlines = [d for d in (self._timers.next(), self.session.next_timeout()) if d is not None]
