@@ -448,6 +448,22 @@ def test_a_body_is_taken_when_there_is_room_again_though_there_is_nothing_to_say
     assert post.response(now=0.0) == Response(200)
 
 
+def test_a_body_is_read_on_when_the_listener_has_made_room_for_it() -> None:
+    lab, stream = streaming()
+    slow = {"type": 1, "invocationId": "5", "target": "Slow", "arguments": []}
+    lab.say(slow, slow)
+    post = lab.connection.post("post")
+    post.receive_data(pack(ADD)[:20], now=0.0)
+    wanted = [post.want_read]
+    lab.shell.finish(lab.shell.find("Slow"))
+    lab.shell.run()
+    lab.shell.woken.clear()
+    stream.data_to_send(now=0.0)
+    lab.shell.run()
+    assert "post" in lab.shell.woken
+    assert [*wanted, post.want_read] == [False, True]
+
+
 def test_bodies_do_not_mix() -> None:
     lab = polling()
     one, other = lab.connection.post("one"), lab.connection.post("other")
