@@ -1,5 +1,5 @@
 // Microsoft's JavaScript SignalR client against a server under test, one PASS or FAIL line a check.
-// usage: node checks.mjs URL json|msgpack [--only TEXT]
+// usage: node checks.mjs URL json|msgpack [ws|sse|lp] [--only TEXT]
 // URL is that of the lab hub; "serialhub" beside it runs one call at a time, "securehub" wants a token.
 // LAB_KEEPALIVE and LAB_TIMEOUT (seconds) are what the server was started with.
 import assert from "node:assert/strict";
@@ -10,8 +10,12 @@ import { MessagePackHubProtocol } from "@microsoft/signalr-protocol-msgpack";
 
 const [url, encoding, ...options] = process.argv.slice(2);
 const protocols = { json: JsonHubProtocol, msgpack: MessagePackHubProtocol };
+const transports = {
+    ws: HttpTransportType.WebSockets, sse: HttpTransportType.ServerSentEvents, lp: HttpTransportType.LongPolling,
+};
+const transport = transports[options[0] in transports ? options.shift() : "ws"];
 if (!url || !(encoding in protocols) || (options.length > 0 && options[0] !== "--only")) {
-    console.error("usage: node checks.mjs URL json|msgpack [--only TEXT]");
+    console.error("usage: node checks.mjs URL json|msgpack [ws|sse|lp] [--only TEXT]");
     process.exit(2);
 }
 const json = encoding === "json";
@@ -20,7 +24,7 @@ const serialUrl = url.replace(/[^/]+$/, "serialhub");
 const keepAlive = 1000 * Number(process.env.LAB_KEEPALIVE ?? 15);
 const timeout = 1000 * Number(process.env.LAB_TIMEOUT ?? 30);
 const secureUrl = url.replace(/[^/]+$/, "securehub");
-const webSockets = { transport: HttpTransportType.WebSockets };
+const chosen = { transport };
 
 const MASKED = (target) => `An unexpected error occurred invoking '${target}' on the server.`;
 const FAILED = (target) => `Failed to invoke '${target}' due to an error on the server.`;
@@ -34,7 +38,7 @@ const point = (x, y, label) => (json ? { x, y, label } : { X: x, Y: y, Label: la
 const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-function build(to = url, how = webSockets) {
+function build(to = url, how = chosen) {
     const connection = new HubConnectionBuilder()
         .withUrl(to, how)
         .withHubProtocol(new protocols[encoding]())
@@ -47,7 +51,7 @@ function build(to = url, how = webSockets) {
 }
 
 /** Run `body` with a connection of its own, which is stopped afterwards. */
-async function using(body, to = url, how = webSockets) {
+async function using(body, to = url, how = chosen) {
     const connection = build(to, how);
     await connection.start();
     try {
@@ -147,7 +151,7 @@ async function answering(connection, answer, body) {
 }
 
 /** Run `body` with a connection of this user. */
-const as = (user, body) => using(body, secureUrl, { ...webSockets, accessTokenFactory: () => `token-${user}` });
+const as = (user, body) => using(body, secureUrl, { ...chosen, accessTokenFactory: () => `token-${user}` });
 
 const alive = async (connection) => assert.equal(await connection.invoke("Add", 4, 5), 9);
 
@@ -545,16 +549,16 @@ check("40k message up closes the connection with an error", () => using(async (d
 
 // ---------------------------------------------------------------------------------------------- the connection's life
 
-check("negotiation and WebSockets", () => using(async (d) => {
+check("negotiation and the transport", () => using(async (d) => {
     const who = await d.invoke("WhoAmI");
     assert.ok(d.connectionId);
-    assert.deepEqual([who.connectionId, who.transport], [d.connectionId, "WebSockets"]);
+    assert.deepEqual([who.connectionId, who.transport], [d.connectionId, HttpTransportType[transport]]);
 }));
 check("the client's own choice of a transport", () => using(alive, url, {}));
-check("no negotiation", () => using(async (d) => {
+if (transport === HttpTransportType.WebSockets) check("no negotiation", () => using(async (d) => {
     assert.equal(d.connectionId, null);
     await alive(d);
-}, url, { ...webSockets, skipNegotiation: true }));
+}, url, { ...chosen, skipNegotiation: true }));
 check("server aborts the connection", () => using(async (d) => {
     await d.send("AbortMe");
     assert.equal(await d.closing, undefined);
