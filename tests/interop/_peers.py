@@ -53,6 +53,18 @@ def javascript() -> list[str]:
     return [node, str(JAVASCRIPT / "checks.mjs")]
 
 
+def nginx() -> str:
+    """The program of a proxy; Debian's package is nginx-light."""
+    return _installed("nginx")
+
+
+def _installed(program: str) -> str:
+    found = shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin")))
+    if found is None:
+        missing(program, "it is not installed")
+    return found
+
+
 @dataclass(frozen=True)
 class Program:
     """How a peer is started."""
