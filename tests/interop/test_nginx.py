@@ -91,13 +91,25 @@ def test_the_address_leads_each_client_to_the_process_that_knows_it(twins: tuple
 
 
 def test_events_come_through_one_by_one(lab: Lab, proxy: Proxy) -> None:
-    """Each item is here before the server is asked for the next."""
+    """Each result is here before the server is asked for the next."""
     with proxy(_nginx.ONE, lab.port) as nginx, Requests(nginx.port) as client:
         stream = client.listen()
         for number in range(5):
             call = {"type": 1, "invocationId": str(number), "target": "Add", "arguments": [number, 1]}
             client.ask("POST", json.dumps(call) + RS)
             assert json.loads(next_event(stream))["result"] == number + 1
+
+
+def test_a_client_that_does_not_read_is_noticed_by_the_server(lab: Lab, proxy: Proxy) -> None:
+    """nginx holds little for it; else it would write to a file what the server sends, and say so in its error log."""
+    size = 8_000_000
+    with proxy(_nginx.ONE, lab.port) as nginx, Requests(nginx.port) as reader, Requests(nginx.port) as observer:
+        stream = reader.listen()
+        observer.listen()
+        reader.ask("POST", json.dumps({"type": 1, "invocationId": "1", "target": "Big", "arguments": [size]}) + RS)
+        for _ in range(100):  # nginx, which is a single process, has its turns meanwhile
+            observer.call("Stats")
+        assert len(json.loads(next_event(stream))["result"]) == size
 
 
 def test_a_client_that_leaves_is_missed_by_the_server(lab: Lab, proxy: Proxy) -> None:
