@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wsproto.events import CloseConnection, Ping, TextMessage
 
 from hubproto_core import Call, Hub, HubConfig, Transport, TransportError
-from hubproto_core.http import EndpointConfig, HttpConfig, HubServer, Mount
+from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, HubServer, Mount, Request
 from tests.http._site import Entropy, Site, Socket, WebSocket, answers, http, masked, split, upgrade
 from tests.kit.shell import WAITS, Shell
 from tests.kit.wire import HANDSHAKE, pack, pieces
@@ -48,6 +48,10 @@ def call(target: str, *arguments: Any, id: str = "1") -> dict[str, Any]:  # noqa
 
 def result(value: Any, id: str = "1") -> dict[str, Any]:  # noqa: A002
     return {"type": 3, "invocationId": id, "result": value}
+
+
+def deny(request: Request) -> None:
+    raise AccessDenied
 
 
 def over(socket: Socket) -> bool:
@@ -294,6 +298,84 @@ def test_a_body_over_the_limit_is_not_waited_for() -> None:
 def test_repeated_headers_are_joined() -> None:
     peer = site().websocket("/chat", "X-Lab: a", "X-Lab: b", "X-Latin: \u00e9")
     assert peer.ask(call("Header", "x-lab")) == [result("a, b")]
+
+
+# --- pages of other origins ------------------------------------------------------------------------------------------
+
+APP = "Origin: https://app.example.com"
+ALLOWED = {
+    "vary": "Origin",
+    "access-control-allow-origin": "https://app.example.com",
+    "access-control-allow-credentials": "true",
+}
+
+
+def open_to_app() -> Site:
+    return Site(make_hub(), options=EndpointConfig(allowed_origins=["https://app.example.com"]))
+
+
+def test_a_page_of_another_origin_may_do_all_when_it_is_allowed() -> None:
+    served = open_to_app()
+    socket = served.socket()
+    answer = socket.ask(http("OPTIONS", "/chat/negotiate", APP, "Access-Control-Request-Method: POST"))
+    assert answer.status == 204
+    assert ALLOWED.items() <= answer.headers.items()
+    assert answer.headers["access-control-allow-methods"] == "GET, POST, DELETE"
+    answer = socket.ask(http("POST", "/chat/negotiate?negotiateVersion=1", APP))
+    assert (answer.status, ALLOWED.items() <= answer.headers.items()) == (200, True)
+    target = f"/chat?id={json.loads(answer.body)['connectionToken']}"
+    for request, status in ((http("GET", target, APP), 200), (http("DELETE", target, APP), 202)):
+        answer = socket.ask(request)
+        assert (answer.status, ALLOWED.items() <= answer.headers.items()) == (status, True)
+    assert "vary" not in socket.ask(http("GET", "/elsewhere", APP)).headers
+    served.websocket("/chat", APP)
+
+
+def test_streams_of_events_are_for_pages_of_other_origins_too() -> None:
+    served = open_to_app()
+    stream = served.socket()
+    head, _, _ = stream.send(http("GET", negotiated(served), APP, "Accept: text/event-stream")).partition(b"\r\n\r\n")
+    assert b"\r\naccess-control-allow-origin: https://app.example.com\r\n" in head.lower()
+
+
+def test_a_page_that_is_not_allowed_opens_no_websocket() -> None:
+    def authenticate(request: object) -> None:
+        raise AssertionError("it is not even asked")
+
+    served = Site(make_hub(), authenticator=authenticate)
+    socket = served.socket()
+    answer = socket.ask(upgrade("/chat", APP))
+    assert (answer.status, answer.body) == (403, b"Origin not allowed")
+    assert socket.ask(http("OPTIONS", "/chat", APP, "Access-Control-Request-Method: GET")).status == 403
+    assert not over(socket)
+
+
+def test_a_refusal_can_be_read_by_a_page_of_another_origin() -> None:
+    served = Site(make_hub(), authenticator=deny, options=EndpointConfig(allowed_origins=["https://app.example.com"]))
+    socket = served.socket()
+    answer = socket.ask(http("POST", "/chat/negotiate", APP))
+    assert (answer.status, ALLOWED.items() <= answer.headers.items()) == (401, True)
+    assert socket.ask(http("OPTIONS", "/chat", APP, "Access-Control-Request-Method: GET")).status == 204
+
+
+# --- cookies ---------------------------------------------------------------------------------------------------------
+
+
+def test_cookies_reach_the_authenticator_with_every_request() -> None:
+    seen: list[str | None] = []
+
+    def authenticate(request: Request) -> None:
+        seen.append(request.headers.get("cookie"))
+
+    served = Site(make_hub(), authenticator=authenticate)
+    socket = served.socket()
+    answer = socket.ask(http("POST", "/chat/negotiate?negotiateVersion=1", "Cookie: a=1"))
+    target = f"/chat?id={json.loads(answer.body)['connectionToken']}"
+    socket.ask(http("GET", target, "Cookie: a=2"))
+    socket.ask(http("POST", target, "Cookie: a=3", body="x"))
+    socket.ask(http("DELETE", target, "Cookie: a=4", "Cookie: b=5"))
+    served.websocket("/chat", "Cookie: a=6; b=7")
+    assert seen == ["a=1", "a=2", "a=3", "a=4; b=5", "a=6; b=7"]
 
 
 # --- time ------------------------------------------------------------------------------------------------------------

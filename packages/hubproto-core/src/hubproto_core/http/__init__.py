@@ -2,6 +2,7 @@
 
 from ._admission import AccessDenied, Authenticator
 from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
+from ._cors import AllowedOrigins, Cors
 from ._endpoint import Endpoint, EndpointConfig, WebSocketAccepted
 from ._exchange import Exchange
 from ._machine import SocketMachine
@@ -12,10 +13,12 @@ from ._websocket import WebSocketTransport
 
 __all__ = [
     "AccessDenied",
+    "AllowedOrigins",
     "Authenticator",
     "ClientEffect",
     "ClientOptions",
     "ClientSocket",
+    "Cors",
     "Endpoint",
     "EndpointConfig",
     "Exchange",

@@ -83,6 +83,7 @@ class HttpServerConnection:
         "_asked",
         "_body_size",
         "_config",
+        "_cors",
         "_endpoint",
         "_exchange",
         "_finished",
@@ -111,6 +112,7 @@ class HttpServerConnection:
         self._accepted: WebSocketAccepted | None = None
         self._admission: Admission | None = None  # it is being decided about
         self._asked: _Asked | None = None  # what waits for it
+        self._cors: dict[str, str] = {}  # what a browser must read in the answer
         self._reply: Response | None = None  # waits for the end of the request's body
         self._exchange: Exchange | None = None  # what answers the request, sooner or later
         self._answering = False  # the head of its answer has been sent
@@ -248,6 +250,7 @@ class HttpServerConnection:
                 case h11.Request():
                     self._request = event
                     self._body_size = 0
+                    self._cors = {}
                     if self._h11.they_are_waiting_for_100_continue:
                         self._write(h11.InformationalResponse(status_code=100, headers=[]))
                     if event.method == b"POST":  # what takes its body must be known before
@@ -296,11 +299,17 @@ class HttpServerConnection:
         headers: dict[str, str] = {}
         for raw_name, raw_value in self._request.headers:
             name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+            joint = "; " if name == "cookie" else ", "
+            headers[name] = f"{headers[name]}{joint}{value}" if name in headers else value
         request = Request(self._request.method.decode("ascii"), self._request.target.decode("latin-1"), headers)
         endpoint, part = self._server.find(request.path)
         if endpoint is None:
             self._reply_with(Response(404), now)
+            return
+        self._cors = endpoint.cors.headers(request)
+        settled = endpoint.cors.answer(request)
+        if settled is not None:
+            self._reply_with(settled, now)
             return
         self._admission = self._server.admission(endpoint, request, self)
         asked = _Asked(request, endpoint, part)
@@ -417,7 +426,7 @@ class HttpServerConnection:
             self._finish(now)
 
     def _headers(self, response: Response) -> list[tuple[str, str]]:
-        headers = list(response.headers.items())
+        headers = [*response.headers.items(), *self._cors.items()]
         if response.content_type is not None:
             headers.append(("content-type", response.content_type))
         if self._is_last:
