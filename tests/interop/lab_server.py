@@ -3,8 +3,8 @@
 /hub runs up to ten calls of a client at once, /serialhub one at a time; /securehub and /expiringhub are for those who
 are known: the token "token-NAME" signs NAME in (as "admin", if NAME is admin), "token-NAME-exp5" for 5 seconds. The
 environment sets LAB_DETAILED=1 (detailed errors), LAB_KEEPALIVE, LAB_TIMEOUT, LAB_HANDSHAKE (seconds), LAB_MAXRECV
-(bytes, 0 is no limit), LAB_PARALLEL and LAB_STREAMBUF (items), LAB_ORIGIN (whose pages may use the hubs). Prints the address once it listens; ends in order on
-SIGTERM and SIGINT.
+(bytes, 0 is no limit), LAB_PARALLEL and LAB_STREAMBUF (items), LAB_ORIGIN (whose pages may use the
+hubs). Prints the address once it listens; ends in order on SIGTERM and SIGINT.
 """
 
 from __future__ import annotations

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from typing import Self
 
 import pytest
 
 from tests.interop import _nginx, _peers
 from tests.interop._lab import Lab, poll
-from tests.interop._nginx import Nginx
-from tests.interop.conftest import StartLab
+from tests.interop.conftest import Proxy, StartLab
 
 RS = "\x1e"
 HANDSHAKE = '{"protocol":"json","version":1}' + RS
 LIMIT = 5.0
 PACE = {"LAB_KEEPALIVE": "1", "LAB_TIMEOUT": "2"}
-
-Proxy = Callable[..., AbstractContextManager[Nginx]]
-
-
-@pytest.fixture
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Proxy:
-    """`proxy(documented, *ports)` runs nginx in front of servers; it must have nothing to complain of."""
-    program = _peers.nginx()
-
-    @contextmanager
-    def proxy(documented: str, *ports: int) -> Iterator[Nginx]:
-        with _nginx.proxy(program, tmp_path_factory.mktemp("nginx"), documented, *ports) as nginx:
-            yield nginx
-            assert not nginx.errors()
-
-    return proxy
 
 
 @pytest.fixture

@@ -46,9 +46,10 @@ const ended = new Promise((resolve) => {
     });
 });
 const { LAB_KEEPALIVE, LAB_TIMEOUT, DEBUG } = process.env;
+const CHECK_LIMIT = 60; // an upload is a request for each item, and each takes a browser milliseconds
 await page.addInitScript((process) => {
     globalThis.process = { ...process, on() {}, exit: (code) => globalThis.exit(code) };
-}, { argv: ["browser", "checks.mjs", ...args], env: { LAB_KEEPALIVE, LAB_TIMEOUT, DEBUG } });
+}, { argv: ["browser", "checks.mjs", ...args], env: { LAB_KEEPALIVE, LAB_TIMEOUT, DEBUG, CHECK_LIMIT } });
 await page.goto(`http://localhost:${port}/`);
 process.exitCode = await ended;
 console.error(`the browser was ${browser.version()}`);

@@ -1,7 +1,7 @@
 // Microsoft's JavaScript SignalR client against a server under test, one PASS or FAIL line a check.
 // usage: node checks.mjs URL json|msgpack [ws|sse|lp] [--only TEXT]
 // URL is that of the lab hub; "serialhub" beside it runs one call at a time, "securehub" wants a token.
-// LAB_KEEPALIVE and LAB_TIMEOUT (seconds) are what the server was started with.
+// LAB_KEEPALIVE and LAB_TIMEOUT (seconds) are what the server was started with; a check may take CHECK_LIMIT seconds.
 import assert from "node:assert/strict";
 import {
     HttpTransportType, HubConnectionBuilder, HubConnectionState, JsonHubProtocol, LogLevel, Subject,
@@ -23,6 +23,7 @@ const only = options[1] ?? "";
 const serialUrl = url.replace(/[^/]+$/, "serialhub");
 const keepAlive = 1000 * Number(process.env.LAB_KEEPALIVE ?? 15);
 const timeout = 1000 * Number(process.env.LAB_TIMEOUT ?? 30);
+const limit = Number(process.env.CHECK_LIMIT ?? 8);
 const secureUrl = url.replace(/[^/]+$/, "securehub");
 const chosen = { transport };
 
@@ -623,7 +624,7 @@ for (const { name, body } of checks.filter((entry) => entry.name.includes(only))
             if (shared.state === HubConnectionState.Disconnected) await shared.start();
             return body(shared);
         };
-        const detail = await withTimeout(run(), 8);
+        const detail = await withTimeout(run(), limit);
         passed += 1;
         console.log(`PASS ${name}  ${detail ?? ""}`);
     } catch (error) {
