@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -175,6 +176,13 @@ class Honest:
             data = self._socket.recv(65536)
             assert data, "an honest client was sent away"
             received += data
+
+
+def take_turn(clients: Iterator[Honest]) -> float:
+    """Let the next client call, and rest a little, as clients do, so that there is a processor for the attacker."""
+    seconds = next(clients).echo()
+    time.sleep(0.005)
+    return seconds
 
 
 # --- the attacks -----------------------------------------------------------------------------------------------------
@@ -378,7 +386,7 @@ ATTACKS: dict[str, Callable[[int, float], str]] = {
 
 @dataclass(frozen=True)
 class Figures:
-    """What came out. Times of an echo in seconds, memory in bytes; `after` is that of the server some time afterwards."""
+    """What came out. Times of an echo in seconds, memory of the server in bytes; `after` is some time afterwards."""
 
     runtime: str
     attack: str
@@ -430,10 +438,10 @@ def measure(runtime: str, attack: str, scale: float = 1.0) -> Figures:
         for _ in range(HONEST):
             clients.append(Honest(server.port))
             ends.callback(clients[-1].close)
-        turns = itertools.cycle(clients)
+        turn = partial(take_turn, itertools.cycle(clients))
         for _ in range(QUIET):  # the server and this process are warm then
-            next(turns).echo()
-        quiet = [next(turns).echo() for _ in range(QUIET)]
+            turn()
+        quiet = [turn() for _ in range(QUIET)]
         clients[0].collect()
         server.forget_peak()
         before = server.memory()
@@ -443,16 +451,14 @@ def measure(runtime: str, attack: str, scale: float = 1.0) -> Figures:
             assert attacker.stdout.readline() == "begins\n"
             attacked = []
             while attacker.poll() is None:
-                attacked.append(next(turns).echo())
-                time.sleep(0.005)  # a client has other things to do, and the attacker needs a processor
+                attacked.append(turn())
             outcome = attacker.stdout.read().strip()
         assert attacker.returncode == 0, f"{attack} failed"
         peak = server.memory("VmHWM")
         deadline = time.monotonic() + 4 * PATIENCE
         after = server.memory()
         while after > before * (GROWTH + 1) / 2 and time.monotonic() < deadline:
-            next(turns).echo()
-            time.sleep(0.1)
+            turn()
             after = server.memory()
         clients[0].collect()
         return Figures(

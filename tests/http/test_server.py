@@ -269,6 +269,45 @@ def test_headers_have_a_limit(size: int) -> None:
     assert over(socket)
 
 
+@pytest.mark.parametrize("size", [1, 100, 10_000])
+def test_headers_that_are_all_there_have_the_same_limit(size: int) -> None:
+    socket = site(max_header_size=1000).socket()
+    taken = b"".join(socket.send(piece) for piece in pieces(http("GET", "/chat", "X: " + "x" * 1100), size))
+    assert [answer.status for answer in answers(taken)] == [431]
+    assert over(socket)
+
+
+@pytest.mark.parametrize(("count", "status"), [(99, 400), (100, 431)])
+def test_headers_are_counted(count: int, status: int) -> None:
+    socket = site().socket()
+    answer = socket.ask(http("GET", "/chat", *["X: y"] * count))
+    assert (answer.status, over(socket)) == (status, status == 431)
+
+
+def test_a_length_that_no_machine_can_count_is_no_length() -> None:
+    served = site()
+    target = polling(served)
+    for digits in (20, 5000):
+        socket = served.socket()
+        data = socket.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {'9' * digits}\r\n\r\n".encode())
+        assert [answer.status in (400, 413) for answer in answers(data)] == [True]
+        assert over(socket)
+
+
+def test_whoever_takes_no_answers_is_not_read_on_and_closed_in_the_end() -> None:
+    socket = site(idle_timeout=60.0).socket()
+    request = http("GET", "/nothing")
+    for _ in range(1000):
+        if not socket.conn.want_read:
+            break
+        socket.conn.receive_data(request * 10, now=1.0)
+    assert [socket.conn.want_read] == [False]
+    assert socket.conn.next_timeout() == 61.0
+    assert 65536 < len(socket.take()) < 70_000
+    assert [socket.conn.want_read] == [True]
+    assert socket.ask(request).status == 404
+
+
 @pytest.mark.parametrize("size", [3, 1000])
 def test_what_is_no_http_is_answered_in_one_way_however_it_is_cut(size: int) -> None:
     socket = site().socket()
@@ -532,6 +571,35 @@ def test_a_bad_frame_ends_one_client_only() -> None:
 # --- shutting down ---------------------------------------------------------------------------------------------------
 
 GOODBYE = {"type": 7, "allowReconnect": True}
+
+
+def test_a_server_has_so_many_sockets_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    served = site(max_connections=10)
+    peers = [served.websocket() for _ in range(9)]
+    idle = served.socket()
+    for _ in range(3):
+        assert over(served.socket())
+    text = "10 connections are open: what is above is closed at once"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", text)]
+    idle.conn.receive_eof(now=1.0)
+    assert peers[0].ask(call("Add", 1, 2)) == [result(3)]
+    assert not over(served.socket())
+    assert over(served.socket())
+    assert len(caplog.records) == 2
+    served.server.shut_down(now=1.0)
+    for peer in peers:
+        peer.exchange(CloseConnection(1000))
+    assert served.server.closed
+
+
+def test_a_server_that_stays_full_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    served = site(max_connections=20)
+    sockets = [served.socket() for _ in range(20)]
+    for socket in sockets:
+        assert over(served.socket())
+        socket.conn.receive_eof(now=1.0)
+        assert not over(served.socket())
+    assert len(caplog.records) == 1
 
 
 def test_a_server_without_sockets_is_closed_at_once() -> None:
@@ -995,16 +1063,85 @@ def test_a_body_for_nobody_is_read_before_that_is_said() -> None:
     assert over(socket)
 
 
+def begin_to_post(served: Site, target: str, *headers: str) -> Socket:
+    poster = served.socket()
+    assert poster.send("\r\n".join([f"POST {target} HTTP/1.1", "Host: h", *headers, "", ""]).encode()) == b""
+    return poster
+
+
+def test_a_body_that_trickles_is_not_waited_for() -> None:
+    served = site(request_timeout=4.0, min_body_rate=10.0)
+    poster = begin_to_post(served, polling(served), "Content-Length: 999")
+    now = 0.0
+    while (deadline := poster.conn.next_timeout()) is not None and deadline > now + 1.0:
+        now += 1.0
+        assert poster.send(b"x", now=now) == b""
+    assert now == 4.0
+    poster.conn.handle_timeout(now=deadline or 0.0)
+    assert [answer.status for answer in answers(poster.take(now=5.0))] == [408]
+    assert over(poster)
+
+
+def test_a_body_that_comes_fast_enough_may_take_its_time() -> None:
+    served = site(request_timeout=4.0, min_body_rate=10.0)
+    target = polling(served)
+    poster = begin_to_post(served, target, "Content-Length: 1000")
+    for second in range(1, 100):
+        assert poster.send(b" " * 10, now=float(second)) == b""
+        assert poster.conn.next_timeout() == second + 4.0
+    assert [answer.status for answer in answers(poster.send(b" " * 10, now=100.0))] == [200]
+
+
 def test_a_body_that_stops_coming_is_not_waited_for() -> None:
     served = site(request_timeout=4.0)
-    target = polling(served)
-    poster = served.socket()
-    poster.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\n".encode())
-    poster.send(ADD, now=3.0)
+    poster = begin_to_post(served, polling(served), "Content-Length: 999999")
+    poster.send(b"x" * 30_000, now=3.0)
     assert poster.conn.next_timeout() == 7.0
     poster.conn.handle_timeout(now=7.0)
     assert [answer.status for answer in answers(poster.take(now=7.0))] == [408]
     assert over(poster)
+
+
+def test_a_body_that_was_not_taken_must_go_on_then() -> None:
+    served = site(request_timeout=4.0)
+    poster = begin_to_post(served, polling(served), "Content-Length: 999999")
+    poster.send(pack(call("Slow"), call("Slow", id="2")), now=1.0)
+    poster.send(ADD, now=1.0)
+    assert [poster.conn.want_read] == [False]
+    assert poster.conn.next_timeout() is None
+    while served.shell.labels():
+        served.shell.finish(served.shell.running[0])
+    poster.take(now=100.0)
+    assert [poster.conn.want_read] == [True]
+    deadline = poster.conn.next_timeout()
+    assert deadline is not None
+    assert 103.0 < deadline < 104.0
+    poster.conn.handle_timeout(now=deadline)
+    assert [answer.status for answer in answers(poster.take(now=deadline))] == [408]
+
+
+def test_a_posted_body_that_says_it_is_too_large_is_not_read() -> None:
+    served = site(max_post_size=1000)
+    target = polling(served)
+    assert [answer.status for answer in answers(served.socket().send(posted(target, b" " * 1000)))] == [200]
+    poster = served.socket()
+    (answer,) = answers(poster.send(posted(target, ADD + b" " * 1000)))
+    assert (answer.status, over(poster)) == (413, True)
+    poller = served.socket()
+    assert poller.send(http("GET", target)) == b""  # nothing of it has reached the hub
+
+
+def test_a_posted_body_that_does_not_say_how_large_it_is_is_counted() -> None:
+    served = site(max_post_size=1000)
+    target = polling(served)
+    poster = begin_to_post(served, target, "Transfer-Encoding: chunked")
+    chunk = b"190\r\n" + b" " * 400 + b"\r\n"
+    assert poster.send(chunk) == b""
+    assert poster.send(chunk) == b""
+    (answer,) = answers(poster.send(chunk))
+    assert (answer.status, over(poster)) == (413, True)
+    assert [answer.status for answer in answers(served.socket().send(posted(target, ADD)))] == [200]
+    assert served.socket().ask(http("GET", target)).body == SUM
 
 
 def test_a_body_that_nobody_takes_yet_is_not_late() -> None:

@@ -12,6 +12,7 @@ import trio
 
 import hubproto_trio
 from hubproto_core import Hub
+from hubproto_core.http import Mount
 
 from .runtimes import TEST_LIMIT, Connection, Event, Outcome, Runtime, Server, Tasks
 
@@ -32,7 +33,9 @@ class TrioRuntime(Runtime):
         trio.run(main)
 
     @asynccontextmanager
-    async def _serve(self, hub: Hub | Mapping[str, Hub], path: str, **options: Any) -> AsyncIterator[Server]:
+    async def _serve(
+        self, hub: Hub | Mount | Mapping[str, Hub | Mount], path: str, **options: Any
+    ) -> AsyncIterator[Server]:
         error: BaseException | None = None
         async with trio.open_nursery() as nursery:
             try:

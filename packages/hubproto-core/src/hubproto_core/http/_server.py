@@ -9,6 +9,7 @@ from .._clients import HubContext, Member, Registry
 from .._config import HubConfig
 from .._effects import Effect, EffectQueue, Wake
 from .._hub import Hub
+from .._logs import NOBODY, facts, http_log
 from .._running import Waiter
 from ._admission import Admission, Authenticator
 from ._endpoint import Endpoint, EndpointConfig
@@ -16,6 +17,8 @@ from ._messages import Request
 from ._server_connection import HttpConfig, HttpServerConnection
 
 __all__ = ["HubServer", "Mount"]
+
+_ROOM = 0.9  # of `max_connections`
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class HubServer:
     __slots__ = (
         "_authenticator",
         "_connections",
+        "_crowded",
         "_deadline",
         "_draining",
         "_endpoints",
@@ -60,6 +64,7 @@ class HubServer:
             raise ValueError("a HubServer needs at least one hub")
         self._http = http or HttpConfig()
         self._connections: dict[HttpServerConnection, None] = {}
+        self._crowded = False  # `max_connections` was reached, and that was logged
         self._draining = False
         self._deadline: float | None = None  # when the shutdown has taken too long
         self._told_to_hurry = False  # it had taken too long once before
@@ -103,11 +108,25 @@ class HubServer:
 
     def connection(self, *, now: float) -> HttpServerConnection:
         """Return the machine for a socket that has just been accepted."""
+        full = self._is_full()
         connection = HttpServerConnection(self, self._http, now=now)
         self._connections[connection] = None
-        if self._draining:
+        if self._draining or full:
             connection.shut_down(now=now)
         return connection
+
+    def _is_full(self) -> bool:
+        """Whether another socket is one too many. That is logged again once there has been some room."""
+        limit = self._http.max_connections
+        if limit is None:
+            return False
+        count = len(self._connections)
+        if count <= limit * _ROOM:
+            self._crowded = False
+        if count >= limit and not self._crowded:
+            self._crowded = True
+            http_log.warning("%d connections are open: what is above is closed at once", limit, extra=facts(NOBODY))
+        return count >= limit
 
     def admission(self, endpoint: Endpoint, request: Request, host: HttpServerConnection) -> Admission | None:
         """Return what decides about a request; None where everybody is let in and nobody is known."""
