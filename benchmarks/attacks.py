@@ -312,11 +312,6 @@ def pings(port: int, scale: float) -> str:
     return flood(port, frame(JSON_HANDSHAKE), frame(b"", 0x89), 10 * scale)
 
 
-def hub_pings(port: int, scale: float) -> str:
-    """Pings of the hub protocol at full speed, a WebSocket message each."""
-    return flood(port, frame(JSON_HANDSHAKE), frame(b'{"type":6}\x1e'), 10 * scale)
-
-
 NEGOTIATE = b"POST /hub/negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -374,7 +369,6 @@ ATTACKS: dict[str, Callable[[int, float], str]] = {
         endless_message,
         empty_fragments,
         pings,
-        hub_pings,
         negotiations,
         pipelined_negotiations,
     )
