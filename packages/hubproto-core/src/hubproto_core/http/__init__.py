@@ -1,6 +1,7 @@
 """HTTP and WebSockets without I/O: what stands between sockets and hub sessions, for servers and for clients."""
 
 from ._admission import AccessDenied, Authenticator
+from ._asgi import AsgiMachine, AsgiMessage, AsgiRequest, AsgiWebSocket, asgi_machine
 from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
 from ._endpoint import Endpoint, EndpointConfig, WebSocketAccepted
 from ._exchange import Exchange
@@ -12,6 +13,10 @@ from ._websocket import WebSocketTransport
 
 __all__ = [
     "AccessDenied",
+    "AsgiMachine",
+    "AsgiMessage",
+    "AsgiRequest",
+    "AsgiWebSocket",
     "Authenticator",
     "ClientEffect",
     "ClientOptions",
@@ -30,4 +35,5 @@ __all__ = [
     "SocketMachine",
     "WebSocketAccepted",
     "WebSocketTransport",
+    "asgi_machine",
 ]

@@ -137,6 +137,18 @@ class Endpoint:
             return Response(405, headers={"allow": "GET"})
         return Response(200, self.description or b"", "application/json")
 
+    def answer(
+        self, part: str, request: Request, host: object, principal: Any = None, *, now: float
+    ) -> Response | WebSocketAccepted | Exchange:
+        """Answer a request for a part of it: "negotiate", "description", or "", which is `handle`d."""
+        match part:
+            case "negotiate":
+                return self.negotiate(request, now=now)
+            case "description":
+                return self.describe(request)
+            case _:
+                return self.handle(request, host, principal, now=now)
+
     def handle(
         self, request: Request, host: object, principal: Any = None, *, now: float
     ) -> Response | WebSocketAccepted | Exchange:
@@ -173,6 +185,13 @@ class Endpoint:
     def release(self, token: str) -> None:
         """The socket of this WebSocket is gone."""
         self._connections.pop(token, None)
+
+    def reopen(self) -> None:
+        """Begin anew after a shutdown: forget the ids of connections that have ended, and their deadlines."""
+        self._connections.clear()
+        self._due.clear()
+        self._deadlines.clear()
+        self._schedule.clear()
 
     def shut_down(self, *, now: float) -> None:
         """Let the connections that requests carry end in order; see `HubSession.shut_down`."""
