@@ -35,6 +35,7 @@ from hubproto_core import (
 )
 from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, Mount, Request
 
+from ._asgi import HubApp
 from ._client import Connection, Stream, connect
 from ._server import Server, serve
 
@@ -50,6 +51,7 @@ __all__ = [
     "EndpointConfig",
     "HttpConfig",
     "Hub",
+    "HubApp",
     "HubConfig",
     "HubContext",
     "HubError",

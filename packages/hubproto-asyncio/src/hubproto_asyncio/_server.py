@@ -15,7 +15,29 @@ from hubproto_core.http import Authenticator, HttpConfig, HubServer, Mount
 from ._pump import SocketPump
 from ._runner import Runner
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "TimeKeeper", "serve"]
+
+
+class TimeKeeper:
+    """Arms the deadline of a server itself, and lets it do what is due whenever it is woken."""
+
+    def __init__(self, machine: HubServer, runner: Runner) -> None:
+        self._machine = machine
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        runner.add_pump(machine, self)
+
+    def flush(self) -> None:
+        """Do what is due; the runner calls it."""
+        self._machine.handle_timeout(now=self._loop.time())
+        self.stop()
+        deadline = self._machine.next_timeout()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self.flush)
+
+    def stop(self) -> None:
+        """Let no deadline pass any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Server:
@@ -28,8 +50,7 @@ class Server:
         self._listener: asyncio.Server
         self.port: int = 0
         """The port it listens on."""
-        self._timer: asyncio.TimerHandle | None = None
-        runner.add_pump(machine, self)
+        self._time_keeper = TimeKeeper(machine, runner)
         machine.let_wait(runner)
 
     async def listen(self, host: str | None, port: int, ssl_context: ssl.SSLContext | None, tls_timeout: float) -> None:
@@ -71,23 +92,11 @@ class Server:
     async def stop(self) -> None:
         """Drop every connection and cancel what runs."""
         self._listener.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._time_keeper.stop()
         await self._runner.stop()
-
-    def flush(self) -> None:
-        """Let the server do what is due, and arm its deadline; the runner calls it."""
-        self._machine.handle_timeout(now=self._loop.time())
-        if self._timer is not None:
-            self._timer.cancel()
-        deadline = self._machine.next_timeout()
-        self._timer = None if deadline is None else self._loop.call_at(deadline, self._fall_due)
 
     def _accept(self) -> SocketPump:
         return SocketPump(self._runner, lambda: self._machine.connection(now=self._loop.time()))
-
-    def _fall_due(self) -> None:
-        self.flush()
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from hubproto_core.http import Authenticator, HttpConfig, HubServer, Mount
 from ._pump import SocketPump
 from ._runner import Runner
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "keep_time", "serve"]
 
 
 class Server:
@@ -95,14 +95,14 @@ async def serve(
 
         nursery.start_soon(runner.answer_doorbell)
         nursery.start_soon(listen)
-        nursery.start_soon(_keep_time, runner, machine)
+        nursery.start_soon(keep_time, runner, machine)
         server = Server(machine, runner, listening, listeners[0].socket.getsockname()[1])
         task_status.started(server)
         await server.wait_closed()
         nursery.cancel_scope.cancel()
 
 
-async def _keep_time(runner: Runner, machine: HubServer) -> None:
+async def keep_time(runner: Runner, machine: HubServer) -> None:
     """Arm the deadline of the server itself."""
     while True:
         deadline = machine.next_timeout()

@@ -41,9 +41,9 @@ class AsgiMachine(Protocol):
 
     A pump feeds what `receive` gives, while `want_read`, to `receive_message`. It sends `messages_to_send()` in order,
     whenever the machine is woken and `send` has returned, and calls `handle_timeout` at `next_timeout()`, and at each
-    wake while a message is being sent. The application returns when the machine is `finished` and all is sent, at once
-    when it is `given_up`; then, or whenever it ends otherwise, it says `receive_eof`. Calling any of them once too often
-    is harmless.
+    wake while a message is being sent, which it leaves when the machine is `given_up`. The application returns when
+    the machine is `finished` and all is sent; however that ends, the pump says `receive_eof` last. Calling any of them
+    once too often is harmless.
     """
 
     @property
@@ -210,7 +210,7 @@ class _Scope(ABC):
 
     def _hurry(self, now: float) -> None:
         if self.finished:
-            self.given_up = True
+            self._end(now)
 
 
 class AsgiRequest(_Scope):
@@ -282,7 +282,7 @@ class AsgiRequest(_Scope):
 
     def _hurry(self, now: float) -> None:
         self._speak(now)
-        self.finished = self.given_up = True
+        self._end(now)
 
     def _let_in(self, endpoint: Endpoint, principal: Any, now: float) -> None:
         if self._request.wants_websocket and not self._part:
