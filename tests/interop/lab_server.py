@@ -1,4 +1,6 @@
-"""Serves the lab hubs on one adapter: `python -m tests.interop.lab_server trio|asyncio PORT`.
+"""Serves the lab hubs: `python -m tests.interop.lab_server trio|asyncio|uvicorn|hypercorn-... PORT`.
+
+The first two are our own servers, the others ASGI servers that run our application (`lab_asgi.HOSTS`).
 
 /hub runs up to ten calls of a client at once, /serialhub one at a time; /securehub and /expiringhub are for those who
 are known: the token "token-NAME" signs NAME in (as "admin", if NAME is admin), "token-NAME-exp5" for 5 seconds. The
@@ -19,6 +21,7 @@ from dataclasses import replace
 from hubproto_core import Hub, HubConfig, Principal, Transport, authenticated
 from hubproto_core.http import EndpointConfig, Mount, Request
 
+from .lab_asgi import HOSTS
 from .lab_hub import build
 
 
@@ -107,6 +110,8 @@ def main() -> None:
         import trio
 
         trio.run(serve_on_trio, port)
+    elif adapter in HOSTS:
+        HOSTS[adapter](hubs(), authenticate, port, announce)
     else:
         import asyncio
 

@@ -1,17 +1,18 @@
-"""Microsoft's JavaScript client, over WebSockets, in both encodings, drives the lab hub on both adapters."""
+"""Microsoft's JavaScript client, over WebSockets, in both encodings, drives the lab hub on both adapters, and in ASGI servers."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.interop import _peers
-from tests.interop.conftest import StartLab
+from tests.interop.conftest import StartLab, everywhere
 
 PACE = {"LAB_KEEPALIVE": "1", "LAB_TIMEOUT": "2"}
 """Short enough for a silent connection to need pings from both sides while a check looks on."""
 
 
 @pytest.mark.timeout(300)
+@everywhere
 @pytest.mark.parametrize("encoding", ["json", "msgpack"])
 def test_checks(
     js: list[str], start: StartLab, adapter: str, encoding: str, capsys: pytest.CaptureFixture[str]
