@@ -112,7 +112,7 @@ class _Scope(ABC):
         self._pass_time(now)
         for timer in self._timers.expire(now):
             if timer is Timer.CLOSE:
-                self.given_up = True
+                self.finished = self.given_up = True
             elif self._admission is not None:
                 self._admission.abandon(timed_out=True)
                 self._go_on(now)
@@ -325,6 +325,7 @@ class AsgiWebSocket(_Scope):
         self._can_answer = "websocket.http.response" in (scope.get("extensions") or {})
         self._accepted: WebSocketAccepted | None = None
         self._close_timeout = 0.0
+        self._close_sent = False  # the client's own is waited for: hypercorn cuts a WebSocket off when the app returns
         self._seen = now  # when a message could last be sent
 
     @property
@@ -370,7 +371,7 @@ class AsgiWebSocket(_Scope):
     def _speak(self, now: float) -> None:
         self._seen = now
         session = self.session
-        if session is None or self.finished:
+        if session is None or self._close_sent:
             return
         payload = session.data_to_send(now=now)
         if payload and session.transfer_format == "text":
@@ -378,20 +379,22 @@ class AsgiWebSocket(_Scope):
         elif payload:
             self._output.append({"type": "websocket.send", "bytes": payload})
         if session.closed is not None:
+            self._close_sent = True
             self._output.append({"type": "websocket.close", "code": _NORMAL})
-            self._end(now + self._close_timeout)
+            self._timers.arm(Timer.CLOSE, now + self._close_timeout)
 
     def _pass_time(self, now: float) -> None:
         session = self.session
-        if session is None or self.finished:
+        if session is None:
             return
-        if session.is_over and now >= self._seen + self._close_timeout:  # it has taken nothing since, not even the end
+        if session.is_over and not self._close_sent and now >= self._seen + self._close_timeout:
+            # nothing has been taken since, not even the close frame
             self.finished = self.given_up = True
         session.handle_timeout(now=now)
 
     def _other_timeout(self) -> float | None:
         session = self.session
-        if session is None or self.finished:
+        if session is None or self._close_sent:
             return None
         return self._seen + self._close_timeout if session.is_over else session.next_timeout()
 
@@ -401,6 +404,8 @@ class AsgiWebSocket(_Scope):
     def _hurry(self, now: float) -> None:
         super()._hurry(now)
         self._close_timeout = 0.0
+        if self._close_sent:
+            self._timers.arm(Timer.CLOSE, now)
 
     def _let_in(self, endpoint: Endpoint, principal: Any, now: float) -> None:
         answer = endpoint.answer(self._part, self._request, self, principal, now=now)
