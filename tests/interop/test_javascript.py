@@ -1,4 +1,4 @@
-"""Microsoft's JavaScript client, over WebSockets, in both encodings, drives the lab hub on both adapters, and in ASGI servers."""
+"""Microsoft's JavaScript client, over WebSockets, in both encodings, drives the lab hub in all servers."""
 
 from __future__ import annotations
 

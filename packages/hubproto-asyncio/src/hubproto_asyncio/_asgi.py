@@ -26,8 +26,8 @@ class HubApp:
     """An ASGI application that serves a hub at `path`, or several, given as a mapping of paths.
 
     Where it is mounted in another application, `path` is the rest behind the place where it is mounted: "/", as a
-    rule. `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own; of `http` only
-    the timeouts count, since the server reads the requests.
+    rule. `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own; of `http`
+    only the timeouts count, since the server reads the requests.
 
     It works without the server's lifespan events, but ends in order only with them, or as long as
     `async with app.running():` lasts.
