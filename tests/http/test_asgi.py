@@ -83,7 +83,7 @@ class Site:
 
     def negotiate(self, now: float = 0.0) -> str:
         """The token of a new connection."""
-        answer = self.request("POST", "/chat/negotiate?negotiateVersion=1", now=now).hear(now)
+        answer = self.request("POST", "/chat/negotiate?negotiateVersion=1", now=now).done(now)
         token: str = json.loads(answer[1]["body"])["connectionToken"]
         return token
 
@@ -104,9 +104,9 @@ class Site:
     def at_the_poll(self) -> str:
         """The token of a connection over long polling whose hub handshake is done."""
         token = self.negotiate()
-        assert self.request("GET", f"/chat?id={token}").status() == 200
-        assert self.request("POST", f"/chat?id={token}", HANDSHAKE).status() == 200
-        assert self.request("GET", f"/chat?id={token}").hear()[1]["body"] == b"{}" + RS
+        assert self.request("GET", f"/chat?id={token}").done()[0]["status"] == 200
+        assert self.request("POST", f"/chat?id={token}", HANDSHAKE).done()[0]["status"] == 200
+        assert self.request("GET", f"/chat?id={token}").done()[1]["body"] == b"{}" + RS
         return token
 
 
@@ -150,6 +150,13 @@ class Scope:
             assert message["type"] == "websocket.send"
             heard += unpack(message["text"].encode())
         return heard
+
+    def done(self, now: float = 0.0) -> list[AsgiMessage]:
+        """What is sent until the application returns."""
+        messages = self.hear(now)
+        assert self.machine.finished
+        self.leave(now)
+        return messages
 
     def leave(self, now: float = 0.0) -> None:
         """The application has returned."""
@@ -344,6 +351,7 @@ def test_a_body_is_not_read_faster_than_it_is_taken_and_has_no_deadline_then() -
     assert not post.machine.want_read
     assert post.machine.next_timeout() is None
     assert len(site.request("GET", f"/chat?id={token}").hear()[1]["body"]) > 2000
+    site.server.handle_timeout(now=0)
     assert post.hear() == []
     assert post.machine.want_read
 
