@@ -77,7 +77,7 @@ class Site:
     def request(self, method: str, target: str, body: bytes | None = b"", now: float = 0.0, **scope: Any) -> Scope:
         """A request, all of whose body is here; None for a body that is still to come."""
         asked = Scope(self, scope_of("http", target, method=method, **scope), now)
-        if body is not None and asked.machine.want_read:  # else it has its answer already
+        if body is not None and asked.want_read():  # else it has its answer already
             asked.say("http.request", now, body=body, more_body=False)
         return asked
 
@@ -116,6 +116,15 @@ class Scope:
     def __init__(self, site: Site, scope: dict[str, Any], now: float) -> None:
         self.site = site
         self.machine: AsgiMachine = asgi_machine(site.server, scope, now=now)
+
+    def want_read(self) -> bool:
+        return self.machine.want_read
+
+    def finished(self) -> bool:
+        return self.machine.finished
+
+    def given_up(self) -> bool:
+        return self.machine.given_up
 
     def say(self, kind: str, now: float = 0.0, **more: Any) -> None:
         """What `receive` returns."""
@@ -249,13 +258,13 @@ def test_long_polling() -> None:
     token = site.at_the_poll()
     poll = site.request("GET", f"/chat?id={token}", now=1)
     assert poll.hear(1) == []
-    assert not poll.machine.finished
+    assert not poll.finished()
     assert poll.machine.next_timeout() == 91
     assert site.request("POST", f"/chat?id={token}", pack(call("Add", 1, 2)), now=2).status(2) == 200
     head, body = poll.hear(2)
     assert (head["status"], unpack(body["body"])) == (200, [result(3)])
     assert (b"cache-control", b"no-cache, no-store") in head["headers"]
-    assert poll.machine.finished
+    assert poll.finished()
     poll.leave(2)
     assert site.request("DELETE", f"/chat?id={token}", now=3).status(3) == 202
 
@@ -287,9 +296,9 @@ def test_who_gives_up_a_poll_may_come_back() -> None:
     token = site.at_the_poll()
     poll = site.request("GET", f"/chat?id={token}")
     poll.say("http.disconnect", 1.0)
-    assert poll.machine.finished
-    assert poll.machine.given_up
-    assert not poll.machine.want_read
+    assert poll.finished()
+    assert poll.given_up()
+    assert not poll.want_read()
     poll.machine.receive_message({"type": "http.disconnect"}, now=1)
     assert poll.hear(1) == []
     assert poll.machine.next_timeout() is None
@@ -313,7 +322,7 @@ def test_events() -> None:
     assert site.request("POST", f"/chat?id={token}", pack({"type": 7})).status() == 200
     last = b'data: {"type":7}\x1e\r\n\r\n'
     assert stream.hear() == [{"type": "http.response.body", "body": last, "more_body": False}]
-    assert stream.machine.finished
+    assert stream.finished()
     assert site.request("POST", f"/chat?id={token}").status() == 404
 
 
@@ -345,15 +354,15 @@ def test_a_body_is_not_read_faster_than_it_is_taken_and_has_no_deadline_then() -
     token = site.at_the_poll()
     assert site.request("POST", f"/chat?id={token}", pack(call("Flood", 2000, id=None))).status() == 200
     post = site.request("POST", f"/chat?id={token}", None)
-    assert post.machine.want_read
+    assert post.want_read()
     assert post.machine.next_timeout() == 15
     post.say("http.request", body=pack(call("Add", 1, 2)), more_body=True)
-    assert not post.machine.want_read
+    assert not post.want_read()
     assert post.machine.next_timeout() is None
     assert len(site.request("GET", f"/chat?id={token}").hear()[1]["body"]) > 2000
     site.server.handle_timeout(now=0)
     assert post.hear() == []
-    assert post.machine.want_read
+    assert post.want_read()
 
 
 def test_a_body_that_does_not_come_is_answered_408() -> None:
@@ -365,7 +374,7 @@ def test_a_body_that_does_not_come_is_answered_408() -> None:
     assert post.hear(7.9) == []
     post.machine.handle_timeout(now=8)
     assert post.status(8) == 408
-    assert not post.machine.want_read
+    assert not post.want_read()
     post.leave(8)
     assert site.request("POST", f"/chat?id={token}", pack(call("Add", 1, 2)), now=8).status(8) == 200
 
@@ -375,9 +384,9 @@ def test_an_answer_that_nobody_takes_is_given_up() -> None:
     assert asked.status(1) == 404
     assert asked.machine.next_timeout() == 8
     asked.machine.handle_timeout(now=7.9)
-    assert not asked.machine.given_up
+    assert not asked.given_up()
     asked.machine.handle_timeout(now=8)
-    assert asked.machine.given_up
+    assert asked.given_up()
 
 
 # --- admission -------------------------------------------------------------------------------------------------------
@@ -412,9 +421,9 @@ def waiting(request: Request) -> Any:
 def test_while_it_is_decided_one_piece_of_the_body_is_held() -> None:
     site = Site(authenticator=waiting)
     asked = site.request("POST", "/chat?id=x", None)
-    assert asked.machine.want_read
+    assert asked.want_read()
     asked.say("http.request", body=b"x", more_body=True)
-    assert not asked.machine.want_read
+    assert not asked.want_read()
     assert asked.hear() == []
     site.shell.finish(site.shell.find("authenticator"), None)
     assert asked.status() == 404
@@ -425,7 +434,7 @@ def test_a_body_that_came_before_the_decision_is_handed_over_after_it() -> None:
     token = site.at_the_poll()
     site.server._authenticator = waiting
     post = site.request("POST", f"/chat?id={token}", pack(call("Add", 1, 2)))
-    assert post.machine.want_read  # it may still be told that the client has gone
+    assert post.want_read()  # it may still be told that the client has gone
     assert post.hear() == []
     site.shell.finish(site.shell.find("authenticator"), None)
     assert post.status() == 200
@@ -450,7 +459,7 @@ def test_who_leaves_before_the_decision_is_not_answered(kind: str) -> None:
     site.shell.cancel_asked()
     assert not site.shell.running
     assert asked.hear() == []
-    assert asked.machine.finished
+    assert asked.finished()
 
 
 # --- WebSockets ------------------------------------------------------------------------------------------------------
@@ -483,7 +492,7 @@ def test_a_websocket_after_a_negotiation() -> None:
         409,
         "websocket.http.response.body",
     )
-    assert again.machine.finished
+    assert again.finished()
     scope.say("websocket.disconnect", code=1000)
     again = site.websocket(f"/chat?id={token}", extensions={"websocket.http.response": {}})
     assert again.status() == 404
@@ -493,7 +502,7 @@ def test_a_websocket_after_a_negotiation() -> None:
 def test_a_server_that_cannot_answer_a_websocket_closes_it(extensions: Any) -> None:
     scope = Site().websocket("/other", extensions=extensions)
     assert scope.hear() == [{"type": "websocket.close"}]
-    assert scope.machine.finished
+    assert scope.finished()
 
 
 def test_a_negotiation_is_no_websocket() -> None:
@@ -527,7 +536,7 @@ def test_how_a_client_leaves(code: int, error: str | None) -> None:
     site = Site(hub)
     scope = site.opened()
     scope.say("websocket.disconnect", code=code)
-    assert scope.machine.finished
+    assert scope.finished()
     assert scope.hear() == []
     scope.machine.receive_message({"type": "websocket.receive", "text": "x"}, now=0)
     (how,) = told
@@ -540,15 +549,15 @@ def test_the_hub_closes_a_websocket_and_waits_for_the_client() -> None:
     scope = site.opened()
     scope.say("websocket.receive", 1, text=pack({"type": 7}).decode())
     assert scope.hear(1)[-1] == {"type": "websocket.close", "code": 1000}
-    assert not scope.machine.finished
-    assert scope.machine.want_read
+    assert not scope.finished()
+    assert scope.want_read()
     assert scope.machine.next_timeout() == 6
     assert scope.hear(2) == []
     scope.machine.handle_timeout(now=5.9)
-    assert not scope.machine.finished
+    assert not scope.finished()
     scope.machine.handle_timeout(now=6)
-    assert scope.machine.finished
-    assert scope.machine.given_up
+    assert scope.finished()
+    assert scope.given_up()
 
 
 def test_the_session_of_a_websocket_keeps_time() -> None:
@@ -563,9 +572,9 @@ def test_a_session_that_is_behind_does_not_want_messages() -> None:
     site = Site(config=HubConfig(keep_alive_interval=1000, silence_timeout=3000, send_buffer=1000))
     scope = site.opened()
     scope.say("websocket.receive", text=pack(call("Flood", 2000, id=None)).decode())
-    assert not scope.machine.want_read
+    assert not scope.want_read()
     assert scope.hear()
-    assert scope.machine.want_read
+    assert scope.want_read()
 
 
 def test_a_client_that_takes_nothing_is_given_up() -> None:
@@ -574,13 +583,13 @@ def test_a_client_that_takes_nothing_is_given_up() -> None:
     hub = site.server.context(site.hub)
     hub.clients.all.send("News", "x" * 9000)
     scope.machine.handle_timeout(now=1)
-    assert not scope.machine.given_up
+    assert not scope.given_up()
     hub.clients.all.send("News", "x" * 9000)
     scope.machine.handle_timeout(now=4.9)
-    assert not scope.machine.given_up
+    assert not scope.given_up()
     assert scope.machine.next_timeout() == 5
     scope.machine.handle_timeout(now=5)
-    assert scope.machine.given_up
+    assert scope.given_up()
     scope.leave(5)
     assert not hub.connections
 
@@ -629,7 +638,7 @@ def test_a_shutdown_does_not_wait_for_decisions() -> None:
     assert asked.status(1) == opening.status(1) == 503
     site.server.close(now=2)
     opening.machine.handle_timeout(now=2)
-    assert opening.machine.given_up
+    assert opening.given_up()
 
 
 @pytest.mark.parametrize("said", [False, True], ids=["before its farewell", "after its farewell"])
@@ -646,7 +655,7 @@ def test_a_websocket_that_is_cut_short_waits_for_nobody(said: bool) -> None:
     site.shell.cancel_asked()
     assert scope.hear(2)[-1]["type"] == "websocket.close"
     scope.machine.handle_timeout(now=2)
-    assert scope.machine.given_up
+    assert scope.given_up()
 
 
 def test_a_websocket_that_is_cut_short_while_it_says_farewell() -> None:
@@ -656,7 +665,7 @@ def test_a_websocket_that_is_cut_short_while_it_says_farewell() -> None:
     assert scope.hear(1)[-1]["type"] == "websocket.close"
     site.server.close(now=2)
     scope.machine.handle_timeout(now=2)
-    assert scope.machine.given_up
+    assert scope.given_up()
 
 
 def test_requests_that_are_cut_short_wait_for_nobody() -> None:
@@ -671,9 +680,9 @@ def test_requests_that_are_cut_short_wait_for_nobody() -> None:
     site.server.close(now=1)
     site.server.close(now=2)
     for asked in (stream, answered):
-        assert asked.machine.finished
+        assert asked.finished()
         asked.machine.handle_timeout(now=2)
-        assert asked.machine.given_up
+        assert asked.given_up()
 
 
 def test_a_server_may_serve_again() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import hubproto_asyncio
 from hubproto_core import Hub
 
-from .runtimes import TEST_LIMIT, Connection, Event, Outcome, Runtime, Server, Tasks
+from .runtimes import TEST_LIMIT, App, Connection, Event, Outcome, Runtime, Server, Tasks
 
 __all__ = ["AsyncioRuntime", "UvloopRuntime"]
 
@@ -49,6 +49,9 @@ class AsyncioRuntime(Runtime):
 
     def connect(self, url: str, **options: Any) -> Connection:
         return hubproto_asyncio.connect(url, **options)
+
+    def app(self, hub: Hub | Mapping[str, Hub], path: str = "/", **options: Any) -> App:
+        return hubproto_asyncio.HubApp(hub, path, **options)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

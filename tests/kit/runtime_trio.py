@@ -13,7 +13,7 @@ import trio
 import hubproto_trio
 from hubproto_core import Hub
 
-from .runtimes import TEST_LIMIT, Connection, Event, Outcome, Runtime, Server, Tasks
+from .runtimes import TEST_LIMIT, App, Connection, Event, Outcome, Runtime, Server, Tasks
 
 __all__ = ["TrioRuntime"]
 
@@ -49,6 +49,9 @@ class TrioRuntime(Runtime):
 
     def connect(self, url: str, **options: Any) -> Connection:
         return hubproto_trio.connect(url, **options)
+
+    def app(self, hub: Hub | Mapping[str, Hub], path: str = "/", **options: Any) -> App:
+        return hubproto_trio.HubApp(hub, path, **options)
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)

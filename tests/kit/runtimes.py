@@ -19,7 +19,7 @@ from hubproto_core import Hub, HubContext, Upload
 
 from .tcp import Tcp
 
-__all__ = ["Connection", "Event", "Outcome", "Runtime", "Served", "Server", "Task", "Tasks", "runtimes"]
+__all__ = ["App", "Connection", "Event", "Outcome", "Runtime", "Served", "Server", "Task", "Tasks", "runtimes"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,6 +63,15 @@ class Server(Protocol):
     def closing(self) -> bool: ...
     def close(self) -> None: ...
     async def wait_closed(self) -> None: ...
+
+
+class App(Protocol):
+    """An ASGI application, as both adapters make it."""
+
+    def context(self, hub: Hub) -> HubContext: ...
+    def close(self) -> None: ...
+    def running(self) -> AbstractAsyncContextManager[None]: ...
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
 class Event(Protocol):
@@ -141,6 +150,9 @@ class Runtime(ABC):
 
     @abstractmethod
     def connect(self, url: str, **options: Any) -> Connection: ...
+
+    @abstractmethod
+    def app(self, hub: Hub | Mapping[str, Hub], path: str = "/", **options: Any) -> App: ...
 
     # --- the runtime -------------------------------------------------------------------------------------------------
 
