@@ -50,7 +50,7 @@ class AsyncioRuntime(Runtime):
     def connect(self, url: str, **options: Any) -> Connection:
         return hubproto_asyncio.connect(url, **options)
 
-    def app(self, hub: Hub | Mapping[str, Hub], path: str = "/", **options: Any) -> App:
+    def app(self, hub: Hub | Mapping[str, Any], path: str = "/", **options: Any) -> App:
         return hubproto_asyncio.HubApp(hub, path, **options)
 
     async def sleep(self, seconds: float) -> None:

@@ -11,15 +11,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from hubproto_core import Hub, HubConfig, HubContext, TransportError
-from hubproto_core.http import AsgiMachine, AsgiMessage, Authenticator, HttpConfig, HubServer, Mount, asgi_machine
+from hubproto_core.http import AsgiMachine, Authenticator, HttpConfig, HubServer, Mount, asgi_machine
 
 from ._runner import Runner
 from ._server import TimeKeeper
 
 __all__ = ["HubApp"]
 
-Receive = Callable[[], Awaitable[AsgiMessage]]
-Send = Callable[[AsgiMessage], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]  # servers and frameworks have types of their own for these messages
+Send = Callable[[Any], Awaitable[None]]
 
 
 class HubApp:

@@ -12,15 +12,15 @@ from typing import Any
 import trio
 
 from hubproto_core import Hub, HubConfig, HubContext, TransportError
-from hubproto_core.http import AsgiMachine, AsgiMessage, Authenticator, HttpConfig, HubServer, Mount, asgi_machine
+from hubproto_core.http import AsgiMachine, Authenticator, HttpConfig, HubServer, Mount, asgi_machine
 
 from ._runner import Runner
 from ._server import keep_time
 
 __all__ = ["HubApp"]
 
-Receive = Callable[[], Awaitable[AsgiMessage]]
-Send = Callable[[AsgiMessage], Awaitable[None]]
+Receive = Callable[[], Awaitable[Any]]  # servers and frameworks have types of their own for these messages
+Send = Callable[[Any], Awaitable[None]]
 
 
 class HubApp:
