@@ -91,7 +91,7 @@ async def test_the_lifespan_ends_in_order(rt: Runtime) -> None:
             client.write({"type": 1, "target": "Slow", "arguments": []})
             await rt.eventually(lambda: "slow" in hub.diary)
             lifespan.say("lifespan.shutdown")
-            assert await client.read() == [{"type": 7}]
+            assert await client.read() == [{"type": 7, "allowReconnect": True}]
             await client.hears("websocket.close")
             assert (await Host.answer(rt, app, "POST", "/negotiate"))[0] == 503
             assert not lifespan.sent
