@@ -1,7 +1,10 @@
 """Every check that a person or CI runs. `python3 dev.py` brings nox along; CONTRIBUTING.md has examples."""
 
 import argparse
+import hashlib
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +14,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "tests", "coverage", "fuzz", "interop", "demo", "build"]
+nox.options.sessions = ["lint", "types", "tests", "coverage", "fuzz", "interop", "autobahn", "demo", "build"]
 
 # All that is installed, with pip or uv, by a session or by an isolated build, has the version that is written down.
 for variable in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT"):
@@ -107,6 +110,40 @@ def interop(session: nox.Session) -> None:
     """Microsoft's clients and server at the other end; tests/interop/README.md says where they come from."""
     install(session, CORE_HTTP, TRIO, ASYNCIO, group="interop")
     session.run("pytest", "tests/interop", "-ra", "-v", *session.posargs)
+
+
+@nox.session
+def autobahn(session: nox.Session) -> None:
+    """The Autobahn test suite finds no fault with the WebSocket layer; arguments are patterns of cases."""
+    python2 = find_python2()
+    if python2 is None:
+        reason = "the Autobahn test suite needs CPython 2.7, on PATH or in pyenv"
+        required = "autobahn" in os.environ.get("HUBPROTO_REQUIRE_PEERS", "").split(",")
+        if required:
+            session.error(reason)
+        session.skip(reason)
+    install(session, CORE_HTTP, TRIO, ASYNCIO)
+    requirements = Path("tests/autobahn/requirements.txt")
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    suite = Path(session.create_tmp(), f"suite-{digest[:8]}")
+    if not (suite / "zope/__init__.py").exists():
+        pip = [python2, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--upgrade"]
+        wanted = ["--target", str(suite), "--requirement", str(requirements)]
+        session.run(*pip, *wanted, external=True, env={"PIP_CONSTRAINT": None})  # those are for Python 3
+        (suite / "zope/__init__.py").touch()  # the suite wants it, and its installation leaves it out
+    session.run("python", "-m", "tests.autobahn.run", python2, str(suite), *session.posargs)
+
+
+def find_python2() -> str | None:
+    """Return a CPython 2.7 that runs, if there is one."""
+    candidates = [shutil.which("python2.7")]
+    if pyenv := shutil.which("pyenv"):
+        root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=True).stdout.strip()
+        candidates += map(str, Path(root).glob("versions/2.7.*/bin/python2.7"))
+    for python in filter(None, candidates):  # what pyenv puts on PATH runs only if it is told to use that version
+        if subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return python
+    return None
 
 
 @nox.session

@@ -31,9 +31,13 @@ def generated(page: str) -> str:
 
 
 def diagram(table: Mapping[StateT, Mapping[StepT, StateT]]) -> str:
-    """Draw a transition table. It begins in what nothing leads to, and ends in what leads nowhere."""
+    """Draw a transition table.
+
+    It begins in what nothing leads to, or else in the first state, and ends in what leads nowhere.
+    """
     reached = {after for state, steps in table.items() for after in steps.values() if after is not state}
-    arrows: dict[tuple[str, str], list[StepT]] = {("[*]", state): [] for state in table if state not in reached}
+    begins = [state for state in table if state not in reached] or list(table)[:1]
+    arrows: dict[tuple[str, str], list[StepT]] = {("[*]", state): [] for state in begins}
     for state, steps in table.items():
         for step, after in steps.items():
             arrows.setdefault((state, after if after in table else "[*]"), []).append(step)
@@ -98,6 +102,7 @@ def _code(text: str) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "client": lambda: diagram(_states.CLIENT),
     "connection": lambda: diagram(_states.CONNECTION),
     "our calls": lambda: diagram(_states.OUR_CALL),
     "our uploads": lambda: diagram(_states.OUR_UPLOAD),

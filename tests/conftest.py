@@ -8,17 +8,24 @@ from importlib.util import find_spec
 
 import pytest
 
+from hubproto_core import Transport
 from tests.kit.runtimes import Runtime, runtimes
 
 collect_ignore = [] if find_spec("opentelemetry") else ["core/test_opentelemetry.py", "parity/test_tracing.py"]
 """The worlds `core` and `http` show that all but its own module works without OpenTelemetry."""
 
 
+@pytest.fixture
+def transport() -> Transport:
+    """What carries the test's clients; to be parametrized by a test or a module (`over_each_transport`)."""
+    return Transport.WEB_SOCKETS
+
+
 @pytest.fixture(params=runtimes(), ids=str)
-def rt(request: pytest.FixtureRequest) -> Runtime:
+def rt(request: pytest.FixtureRequest, transport: Transport) -> Runtime:
     """The runtime that the test runs on."""
     runtime: Runtime = request.param
-    return runtime
+    return runtime if transport is Transport.WEB_SOCKETS else runtime.over(transport)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -32,6 +32,7 @@ from hubproto_core import (
     StreamBindingFailure,
     StreamInvocation,
     StreamItem,
+    Transport,
     TransportError,
 )
 from tests.kit.wire import HANDSHAKE, HANDSHAKE_2, pack, pieces, unpack
@@ -847,6 +848,16 @@ def test_a_silent_client_is_told_and_given_up() -> None:
     assert end.allow_reconnect
     text = f"{CLOSED} OperationCanceledException: {reason}"
     assert sent(conn) == [{"type": 7, "error": text, "allowReconnect": True}]
+
+
+@BOTH
+def test_where_polls_show_life_nobody_pings_and_nobody_is_silent(role: Role) -> None:
+    conn = HubConnection(role, [JsonCodec()], transport=Transport.LONG_POLLING, now=0.0)
+    assert conn.next_timeout() == 15.0  # the handshake's
+    assert feed(conn, HANDSHAKE if role is Role.SERVER else b"{}\x1e") == [OPENED]
+    conn.data_to_send(now=0.0)
+    assert feed(conn, PING) == []
+    assert (conn.data_to_send(now=0.0), conn.next_timeout()) == (b"", None)
 
 
 def test_a_silent_server_is_given_up() -> None:

@@ -1,475 +1,50 @@
-"""From a URL to a running session, on bytes."""
+"""The logical connection of a client: its start, its session, its end."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-import h11
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, Event, TextMessage
+from wsproto.events import CloseConnection, TextMessage
 
 from hubproto_core import (
-    Effect,
+    ClientState,
+    Closed,
+    Connected,
+    Connecting,
+    ConnectionFailed,
+    ConnectionRefused,
+    ConnectTimeout,
+    EndOfStream,
     Hub,
     HubConfig,
     HubError,
     LocalProtocolError,
+    NotConnected,
     OutgoingCall,
+    Reconnected,
+    ReconnectFailed,
+    Reconnecting,
+    ReconnectPolicy,
+    Retry,
+    ServerGone,
     TransportError,
     WouldBlock,
 )
-from hubproto_core.http import ClientOptions, ClientSocket, HubClient, OpenSocket
+from hubproto_core._states import CLIENT, ClientCause
+from hubproto_core.http import ClientSocket, HubClient, Obstacle
+from hubproto_core.http._attempt import Progress
 from hubproto_core.http._websocket import accept_token
-from tests.http._site import Entropy, Site, split
-from tests.kit.shell import Shell
-from tests.kit.wire import HANDSHAKE, pack, pieces, unpack
-
-OFFER: dict[str, Any] = {
-    "negotiateVersion": 1,
-    "connectionId": "public",
-    "connectionToken": "secret",
-    "availableTransports": [
-        {"transport": "LongPolling", "transferFormats": ["Text", "Binary"]},
-        {"transport": "WebSockets", "transferFormats": ["Text"]},
-    ],
-}
-
-
-class Journey:
-    """A client, its shell, and whoever is at the other end of its sockets."""
-
-    def __init__(
-        self,
-        url: str = "http://h/chat",
-        *,
-        config: HubConfig | None = None,
-        protocol: str = "json",
-        start: bool = True,
-        **options: Any,
-    ) -> None:
-        self.client = HubClient(
-            url, entropy=Entropy(), options=ClientOptions(**options), config=config, protocol=protocol
-        )
-        self.shell = Shell()
-        self.sockets: list[ClientSocket] = []
-        if start:
-            self.client.start(now=0.0)
-            self.run()
-
-    def run(self) -> None:
-        """Carry out all effects."""
-        while (effect := self.client.effects.take()) is not None:
-            if isinstance(effect, OpenSocket):
-                self.sockets.append(effect.socket)
-            else:
-                plain: Effect = effect
-                self.shell.effects.append(plain)
-        self.shell.run()
-
-    def woken(self, target: object) -> bool:
-        """Whether there was a `Wake` for *target* since the last time this was asked."""
-        self.run()
-        return self.shell.was_woken(target)
-
-    @property
-    def socket(self) -> ClientSocket:
-        """The socket opened last."""
-        return self.sockets[-1]
-
-    def request(self) -> tuple[str, str, dict[str, str]]:
-        """The request on the socket opened last: its method, target and headers."""
-        peer = h11.Connection(h11.SERVER)
-        peer.receive_data(self.socket.data_to_send(now=0.0))
-        request = peer.next_event()
-        assert isinstance(request, h11.Request)
-        assert isinstance(peer.next_event(), h11.EndOfMessage)
-        headers = {name.decode(): value.decode() for name, value in request.headers}
-        return request.method.decode(), request.target.decode(), headers
-
-    def answer(self, body: str | bytes | dict[str, Any], status: int = 200) -> None:
-        """Answer the request on the socket opened last."""
-        if isinstance(body, dict):
-            body = json.dumps(body)
-        if isinstance(body, str):
-            body = body.encode()
-        self.receive(f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-
-    def receive(self, data: bytes) -> None:
-        """Bytes come on the socket opened last."""
-        self.socket.receive_data(data, now=0.0)
-        self.run()
-
-    def refused(self) -> str:
-        """Why the client never started."""
-        with pytest.raises(TransportError) as refused:
-            self.client.started()
-        return str(refused.value)
-
-    def over(self) -> bool:
-        """The socket is gone, and all is over."""
-        self.socket.receive_eof(now=0.0)
-        self.run()
-        return self.client.closed
-
-
-class Opened(Journey):
-    """A journey whose WebSocket is open, and by default its hub handshake done."""
-
-    def __init__(self, *, handshake: bool = True, behind: bytes = b"", **options: Any) -> None:
-        super().__init__(skip_negotiation=True, **options)
-        _, _, headers = self.request()
-        self.far = Connection(ConnectionType.SERVER)
-        self.accept = accept_token(headers["sec-websocket-key"])
-        self.receive(switching(self.accept) + behind)
-        if handshake:
-            self.hear()
-            self.say_text("{}\x1e")
-            assert self.hear() == ([{"type": 6}], [])
-
-    def say_text(self, text: str) -> None:
-        """Send a text message."""
-        self.receive(self.far.send(TextMessage(text)))
-
-    def say(self, *messages: dict[str, Any]) -> None:
-        """Send hub messages."""
-        self.say_text(pack(*messages).decode())
-
-    def hear(self, now: float = 0.0) -> tuple[list[Any], list[tuple[int, str | None]]]:
-        """Return the hub messages and the close frames that have come."""
-        events: list[Event] = []
-        while data := self.socket.data_to_send(now=now):
-            self.run()
-            self.far.receive_data(data)
-            events += self.far.events()
-        self.run()
-        return split(events)
-
-
-def switching(accept: str) -> bytes:
-    return (
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    ).encode()
-
-
-# --- addresses -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "url", ["", "chat", "ftp://h/chat", "http://", "http:///chat", "http://[::1/chat", "mailto:a@b"]
-)
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        HubClient(url, entropy=Entropy())
-
-
-@pytest.mark.parametrize(
-    ("url", "host", "port", "tls", "target", "host_header"),
-    [
-        ("http://h/chat", "h", 80, False, "/chat/negotiate?negotiateVersion=1", "h"),
-        ("ws://h:81", "h", 81, False, "/negotiate?negotiateVersion=1", "h:81"),
-        ("https://h/", "h", 443, True, "/negotiate?negotiateVersion=1", "h"),
-        ("wss://h/a/b/?x=1#here", "h", 443, True, "/a/b/negotiate?x=1&negotiateVersion=1", "h"),
-        ("http://[::1]:8/chat", "::1", 8, False, "/chat/negotiate?negotiateVersion=1", "[::1]:8"),
-        ("http://user:password@h/chat", "h", 80, False, "/chat/negotiate?negotiateVersion=1", "h"),
-    ],
-)
-def test_an_address_says_where_to_connect(
-    url: str, host: str, port: int, tls: bool, target: str, host_header: str
-) -> None:
-    journey = Journey(url)
-    socket = journey.socket
-    assert (socket.host, socket.port, socket.tls) == (host, port, tls)
-    method, path, headers = journey.request()
-    assert (method, path, headers["host"]) == ("POST", target, host_header)
-
-
-@pytest.mark.parametrize("url", ["http://h/chat?access_token=secret", "http://user:secret@h/chat"])
-def test_messages_tell_no_secrets(url: str) -> None:
-    for body in ("<html>", {"error": "no"}, {**OFFER, "availableTransports": []}, {"url": "ftp://x/"}):
-        journey = Journey(url)
-        journey.answer(body)
-        assert "http://h/chat" in journey.refused()
-        assert "secret" not in journey.refused()
-    journey = Journey(url)
-    assert "secret" not in journey.socket.url
-    journey.client.stop(now=0.0)
-    assert "secret" not in journey.refused()
-    journey = Journey(url)
-    journey.client.handle_timeout(now=30.0)
-    assert "secret" not in journey.refused()
-
-
-# --- negotiation -----------------------------------------------------------------------------------------------------
-
-
-def test_the_way_to_a_session() -> None:
-    journey = Journey("http://h/chat?x=1", access_token="abc", headers={"X-Lab": "y"})
-    client = journey.client
-    with pytest.raises(WouldBlock):
-        client.started()
-    method, target, headers = journey.request()
-    assert (method, target) == ("POST", "/chat/negotiate?x=1&negotiateVersion=1")
-    assert headers["authorization"] == "Bearer abc"
-    assert headers["x-lab"] == "y"
-    assert headers["x-requested-with"] == "XMLHttpRequest"
-    assert headers["content-length"] == "0"
-    assert journey.socket.want_read
-    journey.answer(OFFER)
-    assert journey.sockets[0].finished
-    assert not journey.sockets[0].want_read
-    journey.sockets[0].receive_eof(now=0.0)
-    assert client.connection_id == "public"
-
-    method, target, headers = journey.request()
-    assert (method, target) == ("GET", "/chat?x=1&id=secret")
-    assert (headers["upgrade"], headers["connection"], headers["sec-websocket-version"]) == (
-        "websocket",
-        "Upgrade",
-        "13",
-    )
-    assert headers["authorization"] == "Bearer abc"
-    assert headers["x-lab"] == "y"
-    far = Connection(ConnectionType.SERVER)
-    journey.receive(switching(accept_token(headers["sec-websocket-key"])))
-    far.receive_data(journey.socket.data_to_send(now=0.0))
-    assert split(list(far.events())) == ([unpack(HANDSHAKE)[0]], [])
-    with pytest.raises(WouldBlock):
-        client.started()
-    journey.woken(client)
-    journey.receive(far.send(TextMessage("{}\x1e")))
-    assert journey.woken(client)
-    assert client.started() is client.session
-    assert client.next_timeout() is None
-
-
-def test_the_token_of_an_old_server_is_its_id() -> None:
-    journey = Journey()
-    journey.answer({**OFFER, "negotiateVersion": 0})
-    assert journey.request()[1] == "/chat?id=public"
-
-
-def test_negotiation_may_be_skipped() -> None:
-    journey = Opened()
-    assert journey.client.connection_id is None
-    assert journey.client.started() is journey.client.session
-
-
-@pytest.mark.parametrize("size", [1, 13])
-def test_answers_may_come_in_pieces(size: int) -> None:
-    journey = Journey()
-    body = json.dumps(OFFER).encode()
-    first, second = body[:100], body[100:]
-    data = (
-        b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (first, second))
-        + b"0\r\n\r\n"
-    )
-    for piece in pieces(data, size):
-        journey.socket.receive_data(piece, now=0.0)
-    journey.run()
-    assert len(journey.sockets) == 2
-
-
-def test_an_answer_may_end_with_its_socket() -> None:
-    journey = Journey()
-    journey.receive(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(OFFER).encode())
-    journey.socket.receive_eof(now=0.0)
-    journey.run()
-    assert len(journey.sockets) == 2
-
-
-def test_a_redirect_is_followed_with_its_token() -> None:
-    journey = Journey("http://h/chat?x=1", access_token="first")
-    journey.answer({"url": "https://other:444/hub?y=2", "accessToken": "second"})
-    _, target, headers = journey.request()
-    assert target == "/hub/negotiate?y=2&negotiateVersion=1"
-    assert headers["authorization"] == "Bearer second"
-    assert (journey.socket.host, journey.socket.port, journey.socket.tls) == ("other", 444, True)
-    journey.answer({"url": "http://third"})
-    assert journey.request()[2]["authorization"] == "Bearer second"
-    journey.answer(OFFER)
-    _, target, headers = journey.request()
-    assert target == "/?id=secret"
-    assert (headers["host"], headers["authorization"]) == ("third", "Bearer second")
-
-
-def test_redirects_have_a_limit() -> None:
-    journey = Journey()
-    for _ in range(100):
-        journey.answer({"url": "http://h/again"})
-    assert len(journey.sockets) == 101
-    journey.answer({"url": "http://h/again"})
-    assert journey.refused() == "http://h/chat: Negotiate redirection limit exceeded."
-    assert journey.over()
-
-
-BAD_REDIRECTS = {
-    "another scheme": {"url": "ftp://h/"},
-    "no host": {"url": "chat"},
-    "half a host": {"url": "http://[::1"},
-    "port out of range": {"url": "http://h:99999/"},
-    "port that is no number": {"url": "http://h:x/"},
-    "not ASCII": {"url": "http://h/\u00e9"},
-    "a space": {"url": "http://h/a b"},
-    "a line break": {"url": "http://h/a\r\nb"},
-    "a host that is none": {"url": "http://h\u00e9 x/"},
-    "port 0": {"url": "http://h:0/"},
-    "a query with a space": {"url": "http://h/?a b\u00e9"},
-    "token with a line break": {"url": "http://h/", "accessToken": "a\r\nb: c"},
-    "token that is not ASCII": {"url": "http://h/", "accessToken": "\u2603"},
-}
-
-
-@pytest.mark.parametrize("body", BAD_REDIRECTS.values(), ids=BAD_REDIRECTS.keys())
-def test_a_bad_redirect_never_raises(body: dict[str, str]) -> None:
-    journey = Journey()
-    journey.answer(body)
-    if len(journey.sockets) == 1:
-        assert journey.refused()
-        assert journey.over()
-    else:
-        assert all(31 < byte < 127 or byte in b"\r\n" for byte in journey.socket.data_to_send(now=0.0))
-
-
-@pytest.mark.parametrize("token", ["a b", "a\r\nX: y", "\u2603", "a&b=c#d"])
-def test_a_bad_connection_token_never_raises(token: str) -> None:
-    journey = Journey()
-    journey.answer({**OFFER, "connectionToken": token})
-    if len(journey.sockets) == 1:
-        assert journey.refused()
-    else:
-        assert "x" not in journey.request()[2]
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "text"),
-    [
-        ("<html>", 200, "something that is no JSON; is it the address of a SignalR hub?"),
-        ({"error": "no way"}, 200, "refused the negotiation: no way"),
-        ("", 404, "refused the negotiation with status 404; is it the address of a SignalR hub?"),
-        ("", 401, "refused the negotiation with status 401; it wants a (valid) access token"),
-        ("", 403, "refused the negotiation with status 403; the access token does not give access"),
-        (b" down \xff ", 500, "refused the negotiation with status 500 (down \ufffd)"),
-        (OFFER, 201, "refused the negotiation with status 201"),
-        ({**OFFER, "availableTransports": []}, 200, "http://h/chat offers nothing: None of the transports"),
-        (
-            {**OFFER, "availableTransports": OFFER["availableTransports"][:1]},
-            200,
-            "http://h/chat offers LongPolling: None of the transports",
-        ),
-        (b"x" * (1024 * 1024 + 1), 200, "answers with more than 1048576 bytes; is it a SignalR hub?"),
-    ],
-)
-def test_an_unfit_answer_is_the_end(body: str | bytes | dict[str, Any], status: int, text: str) -> None:
-    journey = Journey()
-    journey.answer(body, status)
-    assert text in journey.refused()
-    assert journey.woken(journey.client)
-    assert len(journey.sockets) == 1
-    assert journey.over()
-
-
-def test_the_transport_must_carry_the_codec() -> None:
-    journey = Journey(protocol="messagepack")
-    journey.answer(OFFER)
-    assert "offers LongPolling, WebSockets: None of the transports" in journey.refused()
-
-
-@pytest.mark.parametrize("junk", [b"SSH-2.0-x\r\n\r\n", b"\x15\x03\x01\x00\x02\x02\x46\r\n\r\n"])
-def test_what_does_not_speak_http_is_refused(junk: bytes) -> None:
-    journey = Journey()
-    journey.receive(junk)
-    assert "http://h/chat/negotiate does not answer in HTTP: " in journey.refused()
-    journey.socket.receive_data(b"more", now=0.0)
-    assert journey.over()
-
-
-@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"])
-@pytest.mark.parametrize("error", [None, TransportError("reset by peer")])
-def test_a_socket_that_ends_before_its_answer_is_the_end(sent: bytes, error: TransportError | None) -> None:
-    journey = Journey()
-    if sent:
-        journey.receive(sent)
-    journey.socket.receive_eof(error, now=0.0)
-    text = journey.refused()
-    assert text.startswith("http://h/chat/negotiate ")
-    if error is not None:
-        assert text.endswith("reset by peer")
-    assert journey.client.closed
-
-
-@pytest.mark.parametrize(("error", "text"), [(OSError("no route"), "no route"), (TimeoutError(), "TimeoutError")])
-def test_a_socket_that_cannot_be_opened_is_the_end(error: Exception, text: str) -> None:
-    journey = Journey()
-    journey.socket.open_failed(error)
-    assert journey.refused() == f"cannot connect to http://h/chat/negotiate (h port 80): {text}"
-    assert journey.client.closed
-    assert journey.client.next_timeout() is None
-
-
-# --- the WebSocket ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("accept", ["", "wrong"])
-def test_a_wrong_accept_is_refused(accept: str) -> None:
-    journey = Journey(skip_negotiation=True)
-    journey.receive(switching(accept))
-    assert journey.refused() == "http://h/chat answered the upgrade with a wrong Sec-WebSocket-Accept"
-    assert journey.over()
-
-
-def test_an_upgrade_that_nobody_asked_for_is_refused() -> None:
-    journey = Journey()
-    journey.receive(switching("x"))
-    assert journey.refused()
-
-
-def test_a_refused_upgrade_says_why() -> None:
-    journey = Journey(skip_negotiation=True)
-    journey.answer("No Connection with that ID", 404)
-    assert journey.refused() == (
-        "http://h/chat refused the WebSocket with status 404; is it the address of a SignalR hub? "
-        "(No Connection with that ID)"
-    )
-
-
-def test_an_upgrade_that_is_answered_like_a_page_is_refused() -> None:
-    journey = Journey(skip_negotiation=True)
-    journey.answer("<html>")
-    assert journey.refused() == "http://h/chat refused the WebSocket with status 200 (<html>)"
-
-
-def test_frames_right_behind_the_upgrade_are_read() -> None:
-    journey = Opened(handshake=False, behind=b"\x81\x03{}\x1e")
-    assert journey.client.started() is journey.client.session
-
-
-def test_a_refused_hub_handshake_is_the_end() -> None:
-    journey = Opened(handshake=False)
-    journey.say_text('{"error":"no"}\x1e')
-    with pytest.raises(HubError, match=r"Unable to complete handshake with the server due to an error: no$"):
-        journey.client.started()
-
-
-def test_a_farewell_right_behind_the_hub_handshake_is_the_end() -> None:
-    journey = Opened(handshake=False)
-    journey.say_text('{}\x1e{"type":7}\x1e')
-    assert journey.refused() == "http://h/chat accepted the connection and closed it at once"
-
-
-def test_a_websocket_that_is_closed_before_the_hub_handshake_is_the_end() -> None:
-    journey = Opened(handshake=False)
-    journey.receive(journey.far.send(CloseConnection(1000)))
-    journey.hear()
-    assert journey.refused() == "The server disconnected before sending a handshake response"
-
-
-# --- the session -----------------------------------------------------------------------------------------------------
+from tests.http._journey import OFFER, Journey, Opened, switching
+from tests.http._site import Entropy, Site
+from tests.kit.wire import pack, pieces
 
 
 def test_calls_go_through_the_websocket() -> None:
@@ -504,7 +79,7 @@ def test_handlers_are_there_before_the_connection() -> None:
     assert seen == [5]
 
 
-def waiting(journey: Opened) -> OutgoingCall:
+def waiting(journey: Journey) -> OutgoingCall:
     call = journey.client.started().invoke("Slow")
     journey.hear()
     return call
@@ -529,7 +104,7 @@ def test_the_server_s_close_ends_everything(message: dict[str, Any], error: str)
     assert str(told.value) == error
     assert journey.hear() == ([], [(1000, None)])
     client = journey.client
-    assert [client.closed] == [False]
+    assert [client.stopped] == [False]
     journey.receive(journey.far.send(CloseConnection(1000)))
     journey.hear()
     assert journey.over()
@@ -540,10 +115,10 @@ def test_a_lost_websocket_ends_everything() -> None:
     call = waiting(journey)
     journey.socket.receive_eof(TransportError("reset"), now=0.0)
     assert journey.woken(journey.client)
-    assert journey.refused() == "reset"
+    assert journey.refused().startswith("http://h/chat is gone: reset; ")
     with pytest.raises(TransportError, match="reset"):
         call.outcome()
-    assert journey.client.closed
+    assert journey.client.stopped
 
 
 def test_time_passes_for_the_session() -> None:
@@ -555,49 +130,15 @@ def test_time_passes_for_the_session() -> None:
     assert journey.refused() == "Server timeout (20000.00ms) elapsed without receiving a message from the server."
 
 
-def test_a_socket_before_its_websocket_has_no_deadlines_of_its_own() -> None:
-    journey = Journey()
-    assert journey.socket.next_timeout() is None
-    journey.socket.handle_timeout(now=100.0)
-    assert journey.socket.want_read
-
-
-# --- the end ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_client_starts_once() -> None:
+def test_a_client_starts_only_when_it_is_disconnected() -> None:
     journey = Journey(start=False)
     with pytest.raises(LocalProtocolError, match="is not open yet"):
         journey.client.started()
     journey.client.start(now=0.0)
     with pytest.raises(WouldBlock):
         journey.client.started()
-    with pytest.raises(LocalProtocolError, match="a HubClient starts once"):
+    with pytest.raises(LocalProtocolError, match="can only start when it is disconnected; it is connecting"):
         journey.client.start(now=0.0)
-
-
-@pytest.mark.parametrize("stage", ["negotiation", "upgrade", "handshake"])
-def test_a_connection_that_takes_too_long_is_given_up(stage: str) -> None:
-    journey = Journey(connect_timeout=7.0)
-    if stage != "negotiation":
-        journey.answer(OFFER)
-    if stage == "handshake":
-        _, _, headers = journey.request()
-        journey.receive(switching(accept_token(headers["sec-websocket-key"])))
-    client = journey.client
-    assert client.next_timeout() == 7.0
-    client.handle_timeout(now=6.9)
-    with pytest.raises(WouldBlock):
-        client.started()
-    client.handle_timeout(now=7.0)
-    assert journey.refused() == "no connection to http://h/chat within 7 s"
-    assert journey.socket.finished
-    assert journey.woken(journey.socket)
-    journey.socket.receive_eof(now=7.0)
-    assert client.closed
-    assert client.next_timeout() is None
-    journey.answer(OFFER)
-    assert len(journey.sockets) <= 2
 
 
 def test_stopping_says_farewell() -> None:
@@ -608,7 +149,7 @@ def test_stopping_says_farewell() -> None:
     assert journey.woken(journey.socket)
     assert journey.hear(1.0) == ([{"type": 7}], [(1000, None)])
     assert call.done
-    assert [client.closed] == [False]
+    assert [client.stopped] == [False]
     journey.receive(journey.far.send(CloseConnection(1000)))
     journey.hear()
     assert journey.over()
@@ -623,7 +164,7 @@ def test_a_farewell_that_is_not_answered_is_not_waited_for_long() -> None:
     journey.hear(1.0)
     assert client.next_timeout() == 4.0
     client.handle_timeout(now=3.9)
-    assert [client.closed] == [False]
+    assert [client.stopped] == [False]
     client.handle_timeout(now=4.0)
     assert journey.socket.finished
     assert journey.over()
@@ -666,47 +207,20 @@ def test_stopping_before_the_connection_is_made_just_ends(answered: bool) -> Non
     assert journey.over()
 
 
-def test_stopping_before_the_start_is_the_end_too() -> None:
+def test_stopping_before_the_start_changes_nothing() -> None:
     journey = Journey(start=False)
     journey.client.stop(now=0.0)
-    assert journey.client.closed
-    with pytest.raises(LocalProtocolError):
-        journey.client.start(now=0.0)
+    assert journey.client.stopped
+    journey.client.start(now=0.0)
+    assert journey.client.state is ClientState.CONNECTING
 
 
 def test_stopping_after_the_end_changes_nothing() -> None:
     journey = Opened()
     journey.socket.receive_eof(TransportError("reset"), now=0.0)
     journey.client.stop(now=0.0)
-    assert journey.refused() == "reset"
-    assert journey.client.closed
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"headers": {"X-Lab": "a\r\nb"}},
-        {"headers": {"X-Lab": " padded "}},
-        {"headers": {"X Lab": "a"}},
-        {"headers": {"X/Lab": "a"}},
-        {"headers": {"X-Lab": "\u2603"}},
-        {"headers": {"": "a"}},
-        {"access_token": "a\nb"},
-    ],
-)
-def test_headers_that_are_none_are_the_caller_s_mistake(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="cannot be sent"):
-        Journey(start=False, **options)
-
-
-@pytest.mark.parametrize("value", ["", "a b", "a:b", "~!#$%^&*()"])
-def test_headers_may_have_any_printable_text(value: str) -> None:
-    journey = Journey(headers={"X-Lab": value, "x_y~z": value})
-    headers = journey.request()[2]
-    assert (headers["x-lab"], headers["x_y~z"]) == (value, value)
-
-
-# --- together --------------------------------------------------------------------------------------------------------
+    assert journey.refused().startswith("http://h/chat is gone: reset; ")
+    assert journey.client.stopped
 
 
 class Meeting:
@@ -761,12 +275,12 @@ def test_client_and_server_agree(size: int, skip: bool, numbers: list[int]) -> N
     for ours, theirs in meeting.joined:
         ours.receive_eof(now=0.0)
         theirs.conn.receive_eof(now=0.0)
-    assert client.closed
+    assert client.stopped
     meeting.site.server.shut_down(now=0.0)
     assert meeting.site.server.closed
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, derandomize=True, max_examples=300)
 @given(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 3), st.binary(max_size=4)), min_size=1, max_size=4),
     st.integers(1, 500),
@@ -791,7 +305,7 @@ def test_bad_bytes_never_raise(mutations: list[tuple[int, int, bytes]], size: in
         journey.socket.data_to_send(now=0.0)
     journey.socket.receive_eof(now=0.0)
     journey.run()
-    assert journey.client.closed or len(journey.sockets) == 2
+    assert journey.client.stopped or len(journey.sockets) == 2
 
 
 def test_calls_carry_the_headers_that_are_asked_for() -> None:
@@ -809,3 +323,542 @@ def test_log_records_say_which_hub_without_secrets(caplog: pytest.LogCaptureFixt
     assert vars(record)["hub"] == "http://h/chat"
     assert vars(record)["hub_method"] == "Note"
     assert "s3cret" not in str(vars(record))
+
+
+# --- coming back -----------------------------------------------------------------------------------------------------
+
+
+class Returning(Journey):
+    """A client that comes back, what its callbacks have heard, and what its policy was asked."""
+
+    def __init__(self, *delays: float | None, open_now: bool = True, **options: Any) -> None:
+        self.heard: list[object] = []
+        self.asked: list[Retry] = []
+        self.delays = list(delays)
+        options.setdefault("reconnect", self.policy)
+        super().__init__(skip_negotiation=True, start=False, **options)
+        for kind in (Connecting, Connected, Reconnecting, Reconnected, Closed):
+            self.client.on_event(kind, lambda *what, kind=kind: self.heard.append(kind(*what)))
+        self.events = self.client.events()
+        self.start()
+        if open_now:
+            self.open()
+
+    def policy(self, retry: Retry) -> float | None:
+        self.asked.append(retry)
+        return self.delays.pop(0)
+
+    def cut(self, why: str = "reset") -> None:
+        """The socket opened last breaks."""
+        self.socket.receive_eof(TransportError(why), now=self.now)
+        self.run()
+
+    def told(self) -> list[str]:
+        """The kinds of events heard since the last time; callbacks and subscribers have heard the same."""
+        self.run()
+        seen: list[object] = []
+        with suppress(WouldBlock, EndOfStream):
+            while True:
+                seen.append(self.events.receive_nowait())
+        heard, self.heard = self.heard, []
+        assert seen == heard
+        return [type(event).__name__ for event in heard]
+
+    def state(self) -> ClientState:
+        return self.client.state
+
+
+def test_a_client_that_is_lost_comes_back() -> None:
+    journey = Returning(2.0)
+    news: list[int] = []
+    journey.client.handlers.add("news", lambda n: news.append(n))
+    assert journey.told() == ["Connecting", "Connected"]
+    call = waiting(journey)
+    journey.turn(5.0)
+    journey.cut()
+    with pytest.raises(ServerGone, match="reset"):
+        call.outcome()
+    assert journey.state() is ClientState.RECONNECTING
+    assert journey.told() == ["Reconnecting"]
+    (asked,) = journey.asked
+    assert (asked.count, asked.elapsed, str(asked.reason)[:26]) == (0, 0.0, "http://h/chat is gone: res")
+    assert 0 <= asked.random < 1
+    with pytest.raises(WouldBlock):
+        journey.client.started()
+    with pytest.raises(NotConnected, match="no connection to http://h/chat at the moment: it is reconnecting"):
+        journey.client.connected()
+    assert journey.client.connection_id is None
+    assert journey.client.next_timeout() == 7.0
+    journey.turn(1.9)
+    assert len(journey.sockets) == 1
+    journey.turn(0.1)
+    assert len(journey.sockets) == 2
+    journey.open()
+    assert journey.state() is ClientState.CONNECTED
+    assert journey.told() == ["Reconnected"]
+    assert journey.woken(journey.client)
+    journey.say({"type": 1, "target": "news", "arguments": [5]})
+    assert news == [5]
+    call = journey.client.connected().invoke("Add", [1, 2])
+    assert journey.hear() == ([{"type": 1, "invocationId": "1", "target": "Add", "arguments": [1, 2]}], [])
+    journey.say({"type": 3, "invocationId": "1", "result": 3})
+    assert call.outcome() == 3
+
+
+def test_a_new_connection_has_a_new_id() -> None:
+    journey = Journey(reconnect=lambda retry: 0.0)
+    heard: list[str | None] = []
+    journey.client.on_event(Connected, heard.append)
+    journey.client.on_event(Reconnected, heard.append)
+    for name in ("one", "two"):
+        journey.answer({**OFFER, "connectionId": name})
+        journey.open()
+        heard.append(journey.client.connection_id)
+        journey.socket.receive_eof(TransportError("reset"), now=0.0)
+        heard.append(journey.client.connection_id)
+        journey.turn()
+    assert heard == ["one", "one", None, "two", "two", None]
+
+
+def test_failed_attempts_are_counted_up_to_the_success() -> None:
+    journey = Returning(1.0, 2.0, 0.0, 4.0, None)
+    journey.cut()
+    journey.turn(1.0)
+    journey.socket.open_failed(OSError("refused"), Obstacle.REFUSED, now=journey.now)
+    journey.turn(2.0)
+    journey.answer("busy", 503)
+    journey.turn()
+    journey.open()
+    journey.turn(10.0)
+    journey.cut("again")
+    assert [(retry.count, retry.elapsed) for retry in journey.asked] == [(0, 0.0), (1, 1.0), (2, 3.0), (0, 0.0)]
+    assert [str(retry.reason).split(";")[0] for retry in journey.asked] == [
+        "http://h/chat is gone: reset",
+        "cannot connect to http://h/chat (h port 80): refused",
+        "http://h/chat refused the WebSocket with status 503 (busy)",
+        "http://h/chat is gone: again",
+    ]
+    assert journey.told() == ["Connecting", "Connected", "Reconnecting", "Reconnected", "Reconnecting"]
+
+
+def test_a_client_gives_up_in_the_end() -> None:
+    journey = Returning(reconnect=ReconnectPolicy(delays=[0, 2]))
+    journey.cut()
+    for seconds in (0.0, 2.0):
+        journey.turn(seconds)
+        journey.socket.open_failed(OSError("refused"), Obstacle.REFUSED, now=journey.now)
+        journey.run()
+    assert journey.state() is ClientState.DISCONNECTED
+    assert journey.client.stopped
+    assert journey.client.next_timeout() is None
+    with pytest.raises(ReconnectFailed) as failed:
+        journey.client.connected()
+    assert str(failed.value).startswith(
+        "the connection to http://h/chat was lost, and not made again by 2 attempts within 2 s: cannot connect to"
+    )
+    assert isinstance(failed.value.__cause__, ConnectionRefused)
+    assert journey.heard[-1] == Closed(failed.value)
+    assert journey.told() == ["Connecting", "Connected", "Reconnecting", "Closed"]
+
+
+def test_one_attempt_is_not_many() -> None:
+    journey = Returning(0.0, None)
+    journey.cut()
+    journey.turn()
+    journey.cut()
+    with pytest.raises(ReconnectFailed, match="by 1 attempt within 0 s"):
+        journey.client.connected()
+
+
+@pytest.mark.parametrize("delays", [(None,), ()], ids=["it says so", "it fails"])
+def test_a_policy_may_not_want_to_return_at_all(delays: tuple[None, ...], caplog: pytest.LogCaptureFixture) -> None:
+    journey = Returning(*delays)
+    journey.cut()
+    assert journey.told() == ["Connecting", "Connected", "Closed"]
+    with pytest.raises(ServerGone):
+        journey.client.connected()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the reconnect policy failed, which ends the connection: IndexError"
+    ] * (not delays)
+
+
+def test_a_delay_that_is_none_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    journey = Returning(reconnect=lambda retry: "soon")
+    journey.cut()
+    assert journey.told() == ["Connecting", "Connected", "Closed"]
+    assert "TypeError" in caplog.text
+
+
+def test_a_negative_delay_is_none_at_all() -> None:
+    journey = Returning(-5.0)
+    journey.cut()
+    assert journey.client.next_timeout() == 0.0
+
+
+def test_without_a_policy_a_loss_is_the_end() -> None:
+    journey = Returning(reconnect=None)
+    journey.cut()
+    assert journey.told() == ["Connecting", "Connected", "Closed"]
+    assert journey.client.stopped
+    with pytest.raises(EndOfStream):
+        journey.events.receive_nowait()
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_the_server_says_whether_a_client_may_return(allow: bool) -> None:
+    journey = Returning(0.0)
+    journey.told()
+    call = waiting(journey)
+    journey.say({"type": 7, "error": "restart", "allowReconnect": allow})
+    with pytest.raises(HubError, match="The server closed the connection with the following error: restart"):
+        call.outcome()
+    assert journey.told() == ["Reconnecting" if allow else "Closed"]
+    assert len(journey.asked) == allow
+    assert [journey.client.stopped] == [False]  # its socket still says farewell
+    journey.turn()
+    assert len(journey.sockets) == 1 + allow
+    if allow:
+        journey.open()
+        assert journey.told() == ["Reconnected"]
+    journey.sockets[0].receive_eof(now=0.0)
+    assert journey.client.stopped is not allow
+
+
+def test_a_close_without_an_error_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    journey = Returning(0.0)
+    call = waiting(journey)
+    journey.say({"type": 7, "allowReconnect": True})
+    with pytest.raises(TransportError, match="Invocation canceled due to the underlying connection being closed."):
+        call.outcome()
+    assert journey.heard[-1] == Reconnecting(None)
+    (record,) = caplog.records
+    assert record.getMessage() == "no connection to http://h/chat, trying again in 0 s: closed by the server"
+
+
+def test_a_first_attempt_that_fails_is_not_repeated_and_nothing_was_closed() -> None:
+    journey = Returning(0.0, open_now=False)
+    journey.answer("", 404)
+    assert journey.state() is ClientState.DISCONNECTED
+    assert journey.told() == ["Connecting"]
+    assert journey.asked == []
+    journey.start()
+    journey.open()
+    assert journey.told() == ["Connecting", "Connected"]
+
+
+def test_an_attempt_to_come_back_has_its_time_too() -> None:
+    journey = Returning(0.0, 1.0, connect_timeout=7.0)
+    journey.cut()
+    journey.turn()
+    journey.turn(7.0)
+    assert journey.sockets[1].finished
+    assert isinstance(journey.asked[1].reason, ConnectTimeout)
+    journey.turn(1.0)
+    journey.open()
+    assert journey.state() is ClientState.CONNECTED
+
+
+def test_the_token_is_asked_for_again_by_each_attempt() -> None:
+    tokens = iter("abc")
+    journey = Returning(0.0, 0.0, access_token=lambda: next(tokens), open_now=False)
+    journey.turn()
+    journey.open()
+    for token in "bc":
+        journey.cut()
+        journey.turn()
+        journey.turn()
+        assert journey.request()[2]["authorization"] == f"Bearer {token}"
+
+
+# --- stopping in each state ------------------------------------------------------------------------------------------
+
+
+def test_stopping_while_it_waits_for_the_next_attempt() -> None:
+    journey = Returning(5.0)
+    journey.cut()
+    journey.client.stop(now=0.0)
+    assert journey.client.stopped
+    assert journey.client.next_timeout() is None
+    assert journey.heard[-1] == Reconnecting(journey.asked[0].reason)
+    assert journey.told() == ["Connecting", "Connected", "Reconnecting", "Closed"]
+    journey.turn(10.0)
+    assert len(journey.sockets) == 1
+    with pytest.raises(ConnectionFailed, match="the connection to http://h/chat is closed"):
+        journey.client.connected()
+
+
+def test_stopping_during_an_attempt_to_come_back() -> None:
+    journey = Returning(0.0)
+    journey.cut()
+    journey.turn()
+    journey.client.stop(now=0.0)
+    assert journey.client.stopped
+    assert journey.socket.finished
+    assert journey.told() == ["Connecting", "Connected", "Reconnecting", "Closed"]
+
+
+def test_stopping_in_a_callback() -> None:
+    journey = Returning(0.0)
+    journey.client.on_event(Reconnecting, lambda error: journey.client.stop(now=0.0))
+    journey.cut()
+    journey.turn()
+    assert journey.client.stopped
+    assert len(journey.sockets) == 1
+
+
+def test_a_connection_that_is_stopped_is_gone_with_its_socket() -> None:
+    journey = Returning()
+    journey.client.stop(now=0.0)
+    assert journey.state() is ClientState.DISCONNECTING
+    with pytest.raises(NotConnected, match="it is disconnecting"):
+        journey.client.connected()
+    assert journey.told() == ["Connecting", "Connected"]
+    journey.client.stop(now=0.0)
+    journey.hear()
+    journey.receive(journey.far.send(CloseConnection(1000)))
+    journey.hear()
+    assert journey.over()
+    assert journey.state() is ClientState.DISCONNECTED
+    assert journey.heard == [Closed(None)]
+    journey.told()
+    journey.start()
+    journey.open()
+    assert [type(event) for event in journey.heard] == [Connecting, Connected]
+
+
+def test_stopping_does_not_wait_for_the_farewell_of_an_earlier_connection() -> None:
+    journey = Returning(0.0)
+    journey.say({"type": 7, "allowReconnect": True})
+    journey.turn()
+    journey.client.stop(now=0.0)
+    assert journey.sockets[0].finished
+    assert journey.client.stopped
+
+
+def test_leaving_is_for_ever() -> None:
+    journey = Returning()
+    journey.client.leave(now=0.0)
+    assert journey.client.next_timeout() == 5.0
+    journey.hear()
+    journey.over()
+    assert journey.client.finished
+    assert journey.told() == ["Connecting", "Connected", "Closed"]
+    with pytest.raises(LocalProtocolError, match="was left, and cannot start again"):
+        journey.client.start(now=0.0)
+
+
+def test_leaving_ends_the_events_of_a_client_that_was_never_connected() -> None:
+    journey = Journey(start=False)
+    events = journey.client.events()
+    journey.client.leave(now=0.0)
+    assert journey.client.finished
+    assert journey.woken(journey.client)
+    with pytest.raises(EndOfStream):
+        events.receive_nowait()
+
+
+def test_leaving_waits_for_callbacks_but_not_for_ever() -> None:
+    async def slowly(error: Exception | None) -> None:
+        raise AssertionError("the test ends it")
+
+    journey = Returning()
+    journey.client.on_event(Closed, slowly)
+    journey.client.leave(now=0.0)
+    journey.hear()
+    journey.over()
+    assert journey.client.stopped
+    assert not journey.client.finished
+    journey.turn(5.0)
+    journey.shell.cancel_asked()
+    assert journey.client.finished
+
+
+@pytest.mark.parametrize("stage", ["connecting", "connected", "waiting", "returning"])
+def test_a_client_can_be_dropped_at_any_time(stage: str) -> None:
+    journey = Returning(1.0, open_now=stage != "connecting")
+    if stage in ("waiting", "returning"):
+        journey.cut()
+    if stage == "returning":
+        journey.turn(1.0)
+    calls = [waiting(journey)] if stage == "connected" else []
+    journey.client.abandon(now=0.0)
+    assert journey.client.stopped
+    assert journey.socket.finished or stage == "waiting"
+    assert all(call.done for call in calls)
+    assert stage == "waiting" or journey.socket.data_to_send(now=0.0) == b""
+    assert ("Closed" in journey.told()) is (stage != "connecting")
+    journey.client.abandon(now=0.0)
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+# For every step: what comes before it, and what makes it.
+Deed = Callable[[Returning], object]
+
+
+def nothing(journey: Returning) -> None:
+    pass
+
+
+def opens(journey: Returning) -> None:
+    journey.open()
+
+
+def is_cut(journey: Returning) -> None:
+    journey.cut()
+
+
+def opens_and_is_cut(journey: Returning) -> None:
+    journey.open()
+    journey.cut()
+
+
+def comes_back(journey: Returning) -> None:
+    journey.turn()
+    journey.open()
+
+
+def fails_to_come_back(journey: Returning) -> None:
+    journey.turn()
+    journey.answer("", 503)
+
+
+def is_closed(journey: Returning) -> None:
+    journey.say({"type": 7})
+
+
+def starts(journey: Returning) -> None:
+    journey.start()
+
+
+def stops(journey: Returning) -> None:
+    journey.client.stop(now=journey.now)
+
+
+def opens_and_stops(journey: Returning) -> None:
+    journey.open()
+    stops(journey)
+
+
+def gives_up(journey: Returning) -> None:
+    journey.delays[:] = [None]
+    fails_to_come_back(journey)
+
+
+STEPS: dict[tuple[ClientState, ClientCause], tuple[Deed, Deed, ClientState]] = {
+    (ClientState.DISCONNECTED, ClientCause.START): (is_cut, starts, ClientState.CONNECTING),
+    (ClientState.CONNECTING, ClientCause.MADE): (nothing, opens, ClientState.CONNECTED),
+    (ClientState.CONNECTING, ClientCause.FAILED): (nothing, is_cut, ClientState.DISCONNECTED),
+    (ClientState.CONNECTING, ClientCause.STOP): (nothing, stops, ClientState.DISCONNECTED),
+    (ClientState.CONNECTED, ClientCause.LOST): (opens, is_cut, ClientState.RECONNECTING),
+    (ClientState.CONNECTED, ClientCause.ENDED): (opens, is_closed, ClientState.DISCONNECTED),
+    (ClientState.CONNECTED, ClientCause.STOP): (opens, stops, ClientState.DISCONNECTING),
+    (ClientState.RECONNECTING, ClientCause.MADE): (opens_and_is_cut, comes_back, ClientState.CONNECTED),
+    (ClientState.RECONNECTING, ClientCause.FAILED): (opens_and_is_cut, fails_to_come_back, ClientState.RECONNECTING),
+    (ClientState.RECONNECTING, ClientCause.GIVEN_UP): (opens_and_is_cut, gives_up, ClientState.DISCONNECTED),
+    (ClientState.RECONNECTING, ClientCause.STOP): (opens_and_is_cut, stops, ClientState.DISCONNECTED),
+    (ClientState.DISCONNECTING, ClientCause.GONE): (opens_and_stops, is_cut, ClientState.DISCONNECTED),
+}
+
+
+def test_every_step_of_a_client_is_tried() -> None:
+    assert set(STEPS) == {(state, cause) for state, steps in CLIENT.items() for cause in steps}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: f"{step[0]}: {step[1]}")
+def test_a_client_takes_every_step(step: tuple[ClientState, ClientCause]) -> None:
+    before, deed, after = STEPS[step]
+    journey = Returning(0.0, 0.0, open_now=False)
+    before(journey)
+    assert journey.state() is step[0]
+    deed(journey)
+    assert journey.state() is after
+    reached = CLIENT[step[0]][step[1]]
+    assert reached is after or CLIENT[reached] == {ClientCause.GONE: after}
+
+
+def test_a_step_that_is_not_in_the_table_cannot_be_taken() -> None:
+    assert set(CLIENT) == set(ClientState)
+    for state, steps in CLIENT.items():
+        for cause in set(ClientCause) - set(steps):
+            client = Journey(start=False).client
+            client._state = state
+            with pytest.raises(KeyError):
+                client._step(cause)
+
+
+class Life(RuleBasedStateMachine):
+    """Whatever happens, in whatever order, a client is in a state that its table can have reached."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.journey = Returning(*[0.0, 1.0, None] * 50, open_now=False)
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 5.0, 30.0]))
+    def turn(self, seconds: float) -> None:
+        self.journey.turn(seconds)
+
+    @precondition(lambda self: self.is_opening())
+    @rule()
+    def open(self) -> None:
+        self.journey.open()
+
+    @precondition(lambda self: self.is_opening())
+    @rule(status=st.sampled_from([404, 503]))
+    def refuse(self, status: int) -> None:
+        self.journey.answer("", status)
+
+    @precondition(lambda self: self.journey.state() is ClientState.CONNECTED)
+    @rule(how=st.sampled_from(["cut", "for now", "for good"]))
+    def lose(self, how: str) -> None:
+        if how == "cut":
+            self.journey.cut()
+        else:
+            self.journey.say({"type": 7, "allowReconnect": how == "for now"})
+
+    @rule(sharply=st.booleans())
+    def stop(self, sharply: bool) -> None:
+        client = self.journey.client
+        (client.abandon if sharply else client.stop)(now=self.journey.now)
+
+    @rule()
+    def lose_sockets(self) -> None:
+        for socket in self.journey.sockets:
+            if socket.finished:
+                socket.receive_eof(now=self.journey.now)
+
+    @precondition(lambda self: self.journey.state() is ClientState.DISCONNECTED)
+    @rule()
+    def start(self) -> None:
+        self.journey.events = self.journey.client.events()
+        self.journey.heard.clear()
+        self.journey.start()
+
+    def is_opening(self) -> bool:
+        attempt = self.journey.client._attempt
+        return attempt is not None and attempt.progress is Progress.CONNECTING and attempt.session is None
+
+    @invariant()
+    def everybody_hears_the_same(self) -> None:
+        self.journey.told()
+
+    @invariant()
+    def calls_are_legal_when_it_is_connected(self) -> None:
+        client = self.journey.client
+        if client.state is ClientState.CONNECTED:
+            assert client.connected() is client.started()
+        else:
+            with pytest.raises(TransportError):
+                client.connected()
+
+    @invariant()
+    def what_is_not_stopped_has_a_socket_or_a_deadline(self) -> None:
+        client = self.journey.client
+        open_sockets = [socket for socket in self.journey.sockets if not socket.finished]
+        assert client.stopped or open_sockets or client.next_timeout() is not None
+        assert len(client._attempts) <= len(open_sockets) + 1
+
+
+def test_a_client_lives() -> None:
+    run_state_machine_as_test(Life, settings=settings(deadline=None, max_examples=100, stateful_step_count=30))

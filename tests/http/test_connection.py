@@ -182,6 +182,16 @@ def test_a_poll_ends_with_nothing_after_its_time() -> None:
     assert lab.connection.next_timeout() == 115.0
 
 
+def test_what_a_poll_has_in_its_body_is_dropped() -> None:
+    lab = polling()
+    poll = lab.poll()
+    assert poll.want_read
+    poll.receive_data(pack(ADD), now=0.0)
+    poll.receive_end(now=0.0)
+    lab.settle()
+    assert poll.response(now=0.0) is None
+
+
 def test_another_poll_ends_the_first() -> None:
     lab = polling()
     first = lab.poll(host="first")

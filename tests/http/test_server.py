@@ -831,6 +831,35 @@ def test_a_shutdown_ends_streams_and_polls() -> None:
     assert over(poller)
 
 
+def test_a_shutdown_that_does_not_wait_ends_streams_and_polls_at_once() -> None:
+    served = site()
+    stream, target = streaming(served)
+    served.socket().ask(posted(target, pack(call("Slow"))))
+    poller, poster = served.socket(), served.socket()
+    target = polling(served)
+    poller.send(http("GET", target))
+    poster.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\n".encode() + ADD[:9])
+    served.server.close(now=0.0)
+    assert not over(stream)
+    served.shell.woken.clear()
+    served.server.close(now=0.0)
+    assert chunks(stream.conn.data_to_send(now=0.0)) == [b'data: {"type":7,"allowReconnect":true}\x1e\r\n\r\n', b""]
+    (answer,) = answers(poller.conn.data_to_send(now=0.0))
+    assert (answer.status, answer.body) == (200, b'{"type":7,"allowReconnect":true}\x1e')
+    served.shell.run()
+    assert {stream.conn, poller.conn, poster.conn} <= set(served.shell.woken)
+    assert [over(socket) for socket in (stream, poller, poster)] == [True, True, True]
+    served.shell.cancel_asked()
+    served.server.handle_timeout(now=0.0)
+    assert served.server.closed
+
+
+def test_a_socket_that_nothing_is_asked_on_is_cut_short_as_well() -> None:
+    socket = site().socket()
+    socket.conn.cut_short(now=0.0)
+    assert over(socket)
+
+
 # --- posted bodies ---------------------------------------------------------------------------------------------------
 
 

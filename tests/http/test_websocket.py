@@ -345,12 +345,19 @@ def test_a_bad_frame_is_the_end(frame: bytes, code: int) -> None:
     assert [close[0] for close in closes] == [code]
     assert isinstance(wire.session.error, TransportError)
     assert str(wire.session.error).startswith("The peer sent a bad WebSocket frame: ")
-    assert not over(wire)
-    wire.transport.receive_data(frame, now=0.0)
-    wire.transport.receive_data(b"more junk", now=0.0)
-    wire.take()
-    wire.transport.handle_timeout(now=5.0)
     assert over(wire)
+    wire.transport.receive_data(frame, now=0.0)
+    wire.transport.receive_eof(now=0.0)
+    assert wire.take() == b""
+
+
+def test_nothing_is_waited_for_behind_a_bad_frame() -> None:
+    """Its sender need not answer our close frame: it may have sent its own (a bad one, too)."""
+    trailing = b"\xff\xff"
+    wire = serving(trailing=trailing)
+    assert over(wire)
+    assert not reads(wire)
+    assert split(wire.frames()) == ([], [(1002, None)])
 
 
 def test_good_messages_before_a_bad_frame_are_done() -> None:

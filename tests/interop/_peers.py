@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 REQUIRED = frozenset(filter(None, os.environ.get("HUBPROTO_REQUIRE_PEERS", "").split(",")))
 JAVASCRIPT = Path(__file__).parent / "js"
+JAVA = Path(__file__).parent / "java"
 ASPNETCORE31 = Path(__file__).parent / "aspnetcore31"
 PREPARE_LIMIT = 300.0  # seconds for one step of what is done once: a download, or a build
 
@@ -51,6 +52,16 @@ def javascript() -> list[str]:
         missing("js", "node and npm are not both on PATH")
     _prepare("js", JAVASCRIPT, ["package-lock.json"], [[npm, "ci", "--prefix", str(JAVASCRIPT)]])
     return [node, str(JAVASCRIPT / "checks.mjs")]
+
+
+def java() -> list[str]:
+    """The command that runs the Java checks; fetches their libraries when they are absent or outdated."""
+    jdk, maven = shutil.which("java"), shutil.which("mvn")
+    if jdk is None or shutil.which("javac") is None or maven is None:
+        missing("java", "java, javac and mvn are not all on PATH")
+    fetch = [maven, "--quiet", "--batch-mode", "--file", str(JAVA / "pom.xml"), "dependency:copy-dependencies"]
+    _prepare("java", JAVA, ["pom.xml"], [fetch], into="lib")
+    return [jdk, "-cp", f"{JAVA / 'lib'}/*", str(JAVA / "Checks.java")]
 
 
 @dataclass(frozen=True)
@@ -106,13 +117,18 @@ def _prepare(
     inputs: Iterable[str],
     steps: Iterable[list[str]],
     environment: Mapping[str, str] | None = None,
+    into: str = "node_modules",
 ) -> None:
-    """Run the steps in the project's root, unless they were run already with what these inputs of the folder hold."""
+    """Run the steps in the project's root, unless they were run already with what these inputs of the folder hold.
+
+    What they fetch goes into the folder `into`, which is removed before.
+    """
     files = sorted(path for pattern in inputs for path in folder.glob(pattern))
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-    stamp = folder / "node_modules" / ".installed-from"
+    stamp = folder / into / ".installed-from"
     if stamp.exists() and stamp.read_text() == wanted:
         return
+    shutil.rmtree(folder / into, ignore_errors=True)
     for step in steps:
         try:
             run = subprocess.run(

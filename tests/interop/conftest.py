@@ -87,6 +87,12 @@ def js() -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def java() -> list[str]:
+    """The command that drives Microsoft's Java client against a hub's URL."""
+    return _peers.java()
+
+
+@pytest.fixture(scope="session")
 def dotnet() -> Path:
     """The folder with Microsoft's server and .NET client."""
     return _peers.dotnet()

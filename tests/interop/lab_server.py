@@ -5,8 +5,8 @@ The first two are our own servers, the others ASGI servers that run our applicat
 /hub runs up to ten calls of a client at once, /serialhub one at a time; /securehub and /expiringhub are for those who
 are known: the token "token-NAME" signs NAME in (as "admin", if NAME is admin), "token-NAME-exp5" for 5 seconds. The
 environment sets LAB_DETAILED=1 (detailed errors), LAB_KEEPALIVE, LAB_TIMEOUT, LAB_HANDSHAKE (seconds), LAB_MAXRECV
-(bytes, 0 is no limit), LAB_SENDLIMIT (bytes), LAB_PARALLEL and LAB_STREAMBUF (items). Prints the address once it listens; ends in order on
-SIGTERM and SIGINT.
+(bytes, 0 is no limit), LAB_SENDLIMIT (bytes), LAB_PARALLEL and LAB_STREAMBUF (items). Prints the address once it
+listens; ends in order on SIGTERM and SIGINT.
 """
 
 from __future__ import annotations

@@ -48,7 +48,10 @@ class AsyncioRuntime(Runtime):
         return hubproto_asyncio.serve(hub, path, **options)
 
     def connect(self, url: str, **options: Any) -> Connection:
-        return hubproto_asyncio.connect(url, **options)
+        return hubproto_asyncio.connect(url, **self.of_clients, **options)
+
+    def client(self, url: str, **options: Any) -> Connection:
+        return hubproto_asyncio.HubClient(url, **self.of_clients, **options)
 
     def app(self, hub: Hub | Mapping[str, Any], path: str = "/", **options: Any) -> App:
         return hubproto_asyncio.HubApp(hub, path, **options)

@@ -48,7 +48,10 @@ class TrioRuntime(Runtime):
             raise error
 
     def connect(self, url: str, **options: Any) -> Connection:
-        return hubproto_trio.connect(url, **options)
+        return hubproto_trio.connect(url, **self.of_clients, **options)
+
+    def client(self, url: str, **options: Any) -> Connection:
+        return hubproto_trio.HubClient(url, **self.of_clients, **options)
 
     def app(self, hub: Hub | Mapping[str, Any], path: str = "/", **options: Any) -> App:
         return hubproto_trio.HubApp(hub, path, **options)

@@ -11,15 +11,34 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, Self, TypeVar, overload
 
-from hubproto_core import Hub, HubContext, Upload
+import pytest
+
+from hubproto_core import ClientEvent, ClientState, Hub, HubContext, Transport, Upload
 
 from .tcp import Tcp
 
-__all__ = ["App", "Connection", "Event", "Outcome", "Runtime", "Served", "Server", "Task", "Tasks", "runtimes"]
+__all__ = [
+    "App",
+    "Connection",
+    "Event",
+    "Outcome",
+    "Runtime",
+    "Served",
+    "Server",
+    "Task",
+    "Tasks",
+    "over_each_transport",
+    "runtimes",
+]
+
+over_each_transport = pytest.mark.parametrize("transport", tuple(Transport), ids=str)
+"""Run the test three times: all of its clients are carried by one of the transports."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,6 +70,16 @@ class Connection(Protocol):
     @overload
     def on(self, target: str, /) -> Callable[[F], F]: ...
     def off(self, target: str, handler: Callable[..., Any] | None = None, /) -> None: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    @property
+    def state(self) -> ClientState: ...
+    def on_connecting(self, callback: F, /) -> F: ...
+    def on_connected(self, callback: F, /) -> F: ...
+    def on_reconnecting(self, callback: F, /) -> F: ...
+    def on_reconnected(self, callback: F, /) -> F: ...
+    def on_closed(self, callback: F, /) -> F: ...
+    def events(self) -> AsyncIterator[ClientEvent]: ...
 
 
 class Server(Protocol):
@@ -126,6 +155,14 @@ class Runtime(ABC):
     name: ClassVar[str]
     Cancelled: ClassVar[type[BaseException]]
     """What a cancelled task sees."""
+    of_clients: Mapping[str, Any] = MappingProxyType({})
+    """Options of every client."""
+
+    def over(self, transport: Transport) -> Self:
+        """Return the same runtime, but for its clients: this is what carries them."""
+        runtime = copy(self)
+        runtime.of_clients = {"transports": [transport]}
+        return runtime
 
     def __str__(self) -> str:
         return self.name
@@ -153,6 +190,10 @@ class Runtime(ABC):
 
     @abstractmethod
     def app(self, hub: Hub | Mapping[str, Any], path: str = "/", **options: Any) -> App: ...
+
+    @abstractmethod
+    def client(self, url: str, **options: Any) -> Connection:
+        """Return a client that is started by itself."""
 
     # --- the runtime -------------------------------------------------------------------------------------------------
 

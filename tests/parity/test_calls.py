@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from hubproto_core import Call, Hub, HubConfig, HubError, LocalProtocolError
-from tests.kit.runtimes import Runtime
+from tests.kit.runtimes import Runtime, over_each_transport
+
+pytestmark = over_each_transport
 
 
 @dataclass

@@ -9,7 +9,9 @@ import pytest
 
 from hubproto_core import Hub, HubConfig, HubError
 from tests.kit.peer import Peer
-from tests.kit.runtimes import Event, Runtime
+from tests.kit.runtimes import Event, Runtime, over_each_transport
+
+pytestmark = over_each_transport
 
 
 class SlowHub(Hub):

@@ -11,7 +11,9 @@ import pytest
 
 from hubproto_core import Call, Hub, HubConfig, HubError, LocalProtocolError, TransportError
 from tests.kit.peer import Peer
-from tests.kit.runtimes import Runtime
+from tests.kit.runtimes import Runtime, over_each_transport
+
+pytestmark = over_each_transport
 
 
 class AskingHub(Hub):

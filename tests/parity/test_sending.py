@@ -176,9 +176,10 @@ async def test_a_method_sees_the_request_that_opened_the_connection(rt: Runtime,
             skip_negotiation=skip_negotiation,
         ) as client:
             seen = await client.invoke("WhoAmI")
-    identity = seen.pop("id")
-    assert identity
-    assert client.connection_id == (None if skip_negotiation else identity)
+            identity = seen.pop("id")
+            assert identity
+            assert client.connection_id == (None if skip_negotiation else identity)
+    assert client.connection_id is None
     assert seen == {"lab": "hello", "auth": "Bearer token-ann", "room": "blue one", "transport": "WebSockets"}
 
 

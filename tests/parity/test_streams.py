@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from hubproto_core import Hub, HubError
-from tests.kit.runtimes import Runtime
+from tests.kit.runtimes import Runtime, over_each_transport
+
+pytestmark = over_each_transport
 
 PIECE = "x" * 16384
 PIECES = 2000  # more than all buffers on the way hold

@@ -9,7 +9,9 @@ import pytest
 
 from hubproto_core import Hub, HubError
 from tests.kit.peer import Peer
-from tests.kit.runtimes import Event, Runtime
+from tests.kit.runtimes import Event, Runtime, over_each_transport
+
+pytestmark = over_each_transport
 
 PIECE = "x" * 16384
 PIECES = 2000  # more than all buffers on the way hold

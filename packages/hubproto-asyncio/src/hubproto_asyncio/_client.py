@@ -1,104 +1,198 @@
-"""`connect`: a client of a hub."""
+"""`connect` and `HubClient`: a client of a hub."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
 import ssl
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
-from hubproto_core import Codec, HubConfig, IncomingStream, Shape, Upload, WouldBlock
-from hubproto_core.http import ClientOptions, ClientSocket, HubClient
+from hubproto_core import (
+    ClientEvent,
+    ClientState,
+    Closed,
+    Codec,
+    Connected,
+    Connecting,
+    EventStream,
+    HubConfig,
+    IncomingStream,
+    LocalProtocolError,
+    Reconnected,
+    Reconnecting,
+    RetryPolicy,
+    Shape,
+    Transport,
+    Upload,
+    WouldBlock,
+    retry_policy,
+)
+from hubproto_core.http import AccessToken, ClientOptions, ClientSocket, Obstacle
+from hubproto_core.http import HubClient as Machine
 
 from ._pump import SocketPump
 from ._runner import IncomingItems, Runner
 
-__all__ = ["Connection", "Stream", "connect"]
+__all__ = ["Connection", "HubClient", "Stream", "connect"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def connect(
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    access_token: str | None = None,
-    skip_negotiation: bool = False,
-    protocol: Literal["json", "messagepack"] | Codec = "json",
-    ssl_context: ssl.SSLContext | None = None,
-    config: HubConfig | None = None,
-    call_headers: Callable[[], Mapping[str, str]] | None = None,
-) -> Connection:
-    """Return a client of the hub at `url` (http or https), to be entered: `async with connect(url) as hub:`.
+class HubClient:
+    """A client of the hub at `url` (http or https), for programs that start and stop it themselves.
 
-    `headers` and `access_token` go with every request; `skip_negotiation` opens the WebSocket at once. `protocol` is
-    the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its own. The timeouts of `config`
-    are the client's; its `max_message_size` is unlimited unless you set one. `call_headers` is asked at every call,
-    where it is made, for headers of the message: `hubproto_core.opentelemetry.trace_headers` gives `traceparent`.
+    Entering it (`async with HubClient(url) as client:`) opens no connection yet: it only gives a home to what runs for
+    it. `start` and `stop` may be called there again and again. `connect` is the same in one step.
 
-    Entering raises `TransportError` when there is no way to the hub, `HubError` when it refuses the handshake.
-    Leaving in order says farewell, within `HubConfig.close_timeout`; leaving by an exception or cancellation drops the
-    socket at once. Raises ValueError for a URL that is none, and for an unknown protocol.
+    `headers` and `access_token` go with every request; the latter may be a function, plain or async, that is asked for
+    the token before each attempt to connect, and once more when the server answers 401. `transports` are those that may
+    carry the connection; the server says in which order they are tried. `skip_negotiation` opens the WebSocket at once.
+    `protocol` is the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its
+    own. `connect_timeout` is how many seconds one attempt may take. `reconnect` brings the client back when the
+    connection is lost: True after 0, 2, 10 and 30 s; a `ReconnectPolicy`; or any function from a `Retry` to seconds, or
+    None to give up. The timeouts of `config` are the client's; its `max_message_size` is unlimited unless you set one.
+    `call_headers` is asked at every call, where it is made, for headers of the message:
+    `hubproto_core.opentelemetry.trace_headers` gives `traceparent`. docs/client.md says more.
+
+    Leaving it in order says farewell, within `HubConfig.close_timeout`; leaving it by an exception or cancellation
+    drops the socket at once. Raises ValueError for a URL that is none, for headers that cannot be sent, and for an
+    unknown protocol.
     """
-    options = ClientOptions(
-        headers=headers or {},
-        access_token=access_token,
-        skip_negotiation=skip_negotiation,
-        call_headers=call_headers,
-    )
-    return Connection(
-        HubClient(url, entropy=os.urandom, options=options, config=config, protocol=protocol), ssl_context
-    )
 
-
-class Connection:
-    """A client's connection to a hub. `connect` makes it; methods that reach the hub need it to be entered."""
-
-    def __init__(self, machine: HubClient, ssl_context: ssl.SSLContext | None) -> None:
-        self._machine = machine
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        access_token: AccessToken | None = None,
+        transports: Collection[Transport] = tuple(Transport),
+        skip_negotiation: bool = False,
+        protocol: Literal["json", "messagepack"] | Codec = "json",
+        connect_timeout: float = 30.0,
+        reconnect: bool | RetryPolicy = False,
+        ssl_context: ssl.SSLContext | None = None,
+        config: HubConfig | None = None,
+        call_headers: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
+        options = ClientOptions(
+            headers=headers or {},
+            access_token=access_token,
+            transports=transports,
+            skip_negotiation=skip_negotiation,
+            connect_timeout=connect_timeout,
+            reconnect=retry_policy(reconnect),
+            call_headers=call_headers,
+        )
+        self._machine = Machine(url, entropy=os.urandom, options=options, config=config, protocol=protocol)
         self._ssl_context = ssl_context
         self._loop: asyncio.AbstractEventLoop
-        self._runner: _ClientRunner
+        self._runner: _ClientRunner | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
+        if self._runner is not None:
+            raise LocalProtocolError("a client can be entered only once")
         self._loop = asyncio.get_running_loop()
         self._runner = _ClientRunner(self._machine, self._ssl_context)
         self._runner.add_pump(self._machine, self)
-        try:
-            self._machine.start(now=self._loop.time())
-            self.flush()
-            while True:
-                try:
-                    self._machine.started()
-                except WouldBlock:
-                    await self._runner.wait(self._machine)
-                else:
-                    return self
-        except BaseException:
-            await self._drop()
-            raise
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
             if error is None:
-                self._machine.stop(now=self._loop.time())
-                self.flush()
-                while not self._machine.closed:
-                    await self._runner.wait(self._machine)
+                self._machine.leave(now=self._loop.time())
+                while not self._machine.finished:
+                    await self._entered.wait(self._machine)
         finally:
             await self._drop()
 
+    async def start(self) -> None:
+        """Make the connection. It tries once: `reconnect` is for a connection that was made.
+
+        Raises `ConnectionFailed`, of which each reason is a class of its own, when there is no way to the hub,
+        `HandshakeRefused` when the hub refuses the handshake, and `LocalProtocolError` unless it is disconnected.
+        """
+        runner = self._entered
+        self._machine.start(now=self._loop.time())
+        runner.run()
+        try:
+            while True:
+                try:
+                    self._machine.started()
+                except WouldBlock:
+                    await runner.wait(self._machine)
+                else:
+                    return
+        except BaseException:
+            self._machine.abandon(now=self._loop.time())
+            raise
+
+    async def stop(self) -> None:
+        """Say farewell, within `HubConfig.close_timeout`, and stay disconnected. Harmless if it is already.
+
+        Cancelling it drops the socket at once.
+        """
+        runner = self._entered
+        self._machine.stop(now=self._loop.time())
+        runner.run()
+        try:
+            while not self._machine.stopped:
+                await runner.wait(self._machine)
+        except BaseException:
+            self._machine.abandon(now=self._loop.time())
+            raise
+
+    @property
+    def state(self) -> ClientState:
+        """How things stand: `ClientState.CONNECTED`, for example."""
+        return self._machine.state
+
     @property
     def connection_id(self) -> str | None:
-        """The id by which the hub's methods know this connection; None if negotiation was skipped."""
+        """The id by which the hub's methods know this connection; None if negotiation was skipped, or without one."""
         return self._machine.connection_id
+
+    # what becomes of the connection
+
+    def on_connecting(self, callback: F, /) -> F:
+        """Call `callback()`, plain or async, when `start` begins. Usable as a decorator, as all of these are."""
+        self._machine.on_event(Connecting, callback)
+        return callback
+
+    def on_connected(self, callback: F, /) -> F:
+        """Call `callback(connection_id)` when the connection is made for the first time after `start`."""
+        self._machine.on_event(Connected, callback)
+        return callback
+
+    def on_reconnecting(self, callback: F, /) -> F:
+        """Call `callback(error)` when the connection is lost and is to be made again."""
+        self._machine.on_event(Reconnecting, callback)
+        return callback
+
+    def on_reconnected(self, callback: F, /) -> F:
+        """Call `callback(connection_id)` when the connection is made again: with a new id, in no group."""
+        self._machine.on_event(Reconnected, callback)
+        return callback
+
+    def on_closed(self, callback: F, /) -> F:
+        """Call `callback(error)` when a connection that was made is over for good; None is an end in order."""
+        self._machine.on_event(Closed, callback)
+        return callback
+
+    def events(self) -> AsyncIterator[ClientEvent]:
+        """Return an iterator of what becomes of the connection from now on: it ends behind `Closed`.
+
+        It can be made before the client is entered, so that it misses nothing.
+        """
+        return ClientEvents(self, self._machine.events())
 
     # calls
 
@@ -112,15 +206,15 @@ class Connection:
         Cancelling it tells the hub. Raises `HubError` with the hub's text, `TransportError` when the connection ends
         first, `LocalProtocolError` for an argument that cannot be encoded.
         """
-        session = self._machine.started()
-        return await self._runner.outcome_of(partial(session.invoke, target, arguments, Shape.of(returns)))
+        session = self._machine.connected()
+        return await self._entered.outcome_of(partial(session.invoke, target, arguments, Shape.of(returns)))
 
     async def send(self, target: str, /, *arguments: Any) -> None:
         """Call a method of the hub without waiting for it to run; only waits while the socket takes no more."""
-        session = self._machine.started()
+        session = self._machine.connected()
         session.send(target, arguments)
         while not session.writable:
-            await self._runner.wait(session)
+            await self._entered.wait(session)
 
     @overload
     def stream(self, target: str, /, *arguments: Any) -> Stream[Any]: ...
@@ -131,8 +225,8 @@ class Connection:
 
         Entering sends the call. Leaving the block before the end cancels the stream. Items are converted to `returns`.
         """
-        self._machine.started()
-        return Stream(self._machine, self._runner, target, arguments, Shape.of(returns))
+        self._machine.connected()
+        return Stream(self._machine, self._entered, target, arguments, Shape.of(returns))
 
     def upload(self, items: AsyncIterable[Any] | Iterable[Any]) -> Upload:
         """Return an argument for any of the calls that sends these items as a stream while the call runs."""
@@ -158,36 +252,73 @@ class Connection:
 
     # within
 
+    @property
+    def _entered(self) -> _ClientRunner:
+        if self._runner is None:
+            raise LocalProtocolError("enter the client first: `async with` gives a home to what runs for it")
+        return self._runner
+
     def flush(self) -> None:
-        """Arm the deadline of the client itself; the runner calls it."""
+        """See what falls due at the client itself, and arm its next deadline; the runner calls it."""
+        self._machine.handle_timeout(now=self._loop.time())
         if self._timer is not None:
             self._timer.cancel()
         deadline = self._machine.next_timeout()
-        self._timer = None if deadline is None else self._loop.call_at(deadline, self._fall_due)
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self.flush)
 
-    def _fall_due(self) -> None:
-        self._machine.handle_timeout(now=self._loop.time())
-        self.flush()
-
-    async def _drop(self) -> None:
+    async def _drop(self, error: BaseException | None = None) -> None:
+        self._machine.leave(now=self._loop.time())
+        self._machine.abandon(now=self._loop.time())
+        self._entered.run()
         if self._timer is not None:
             self._timer.cancel()
-        await self._runner.stop()
+        await self._entered.stop()
+
+
+class Connection(HubClient):
+    """A `HubClient` that starts when it is entered: `async with connect(url) as hub:`.
+
+    Entering raises what `start` raises. Entering and leaving it is all there is to do.
+    """
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        try:
+            await self.start()
+        except BaseException as error:
+            await self._drop(error)
+            raise
+        return self
+
+
+connect = Connection
+
+
+class ClientEvents:
+    """The iterator of `HubClient.events`."""
+
+    def __init__(self, client: HubClient, stream: EventStream) -> None:
+        self._client = client
+        self._stream = stream
+
+    def __aiter__(self) -> ClientEvents:
+        return self
+
+    async def __anext__(self) -> ClientEvent:
+        return await IncomingItems[ClientEvent](self._client._entered, self._stream).__anext__()
 
 
 class Stream(Generic[T]):
     """A stream from the hub. `Connection.stream` makes it; entering it gives the iterator of its items."""
 
-    def __init__(
-        self, machine: HubClient, runner: Runner, target: str, arguments: tuple[Any, ...], shape: Shape
-    ) -> None:
+    def __init__(self, machine: Machine, runner: Runner, target: str, arguments: tuple[Any, ...], shape: Shape) -> None:
         self._machine = machine
         self._runner = runner
         self._request = (target, arguments, shape)
         self._stream: IncomingStream
 
     async def __aenter__(self) -> IncomingItems[T]:
-        self._stream = self._machine.started().stream(*self._request)
+        self._stream = self._machine.connected().stream(*self._request)
         return IncomingItems(self._runner, self._stream)
 
     async def __aexit__(self, *_: object) -> None:
@@ -197,15 +328,20 @@ class Stream(Generic[T]):
 class _ClientRunner(Runner):
     """Carries out the effects of a client, the opening of sockets included."""
 
-    def __init__(self, machine: HubClient, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, machine: Machine, ssl_context: ssl.SSLContext | None) -> None:
         super().__init__(machine.effects)
         self._ssl_context = ssl_context
-        self._openings: set[asyncio.Task[None]] = set()
+        self._openings: set[_Opening] = set()
 
     def open_socket(self, socket: ClientSocket) -> None:
-        opening = self._loop.create_task(self._open(socket))
+        opening = _Opening(socket, self._loop.create_task(self._open(socket)))
         self._openings.add(opening)
-        opening.add_done_callback(self._openings.discard)
+        self.add_pump(socket, opening)
+        opening.task.add_done_callback(lambda _: self._opened(socket, opening))
+
+    def _opened(self, socket: ClientSocket, opening: _Opening) -> None:
+        self._openings.discard(opening)
+        self.remove_pump(socket, opening)
 
     async def _open(self, socket: ClientSocket) -> None:
         try:
@@ -216,10 +352,42 @@ class _ClientRunner(Runner):
                 ssl=(self._ssl_context or ssl.create_default_context()) if socket.tls else None,
             )
         except (OSError, UnicodeError) as error:  # no IDNA name is a UnicodeError
-            socket.open_failed(error)
+            socket.open_failed(error, _obstacle(error), now=self._loop.time())
 
     async def stop(self) -> None:
-        for opening in self._openings:
-            opening.cancel()
-        await asyncio.gather(*self._openings, return_exceptions=True)
+        tasks = [opening.task for opening in self._openings]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await super().stop()
+
+
+class _Opening:
+    """A socket that is being opened, unless nobody wants it any more."""
+
+    def __init__(self, socket: ClientSocket, task: asyncio.Task[None]) -> None:
+        self._socket = socket
+        self.task = task
+
+    def flush(self) -> None:
+        if self._socket.finished:
+            self.task.cancel()
+
+
+def _obstacle(error: Exception) -> Obstacle:
+    """Sort what the operating system has to say."""
+    match error:
+        case socket.gaierror() | UnicodeError():
+            return Obstacle.NO_HOST
+        case ssl.SSLError():
+            return Obstacle.TLS
+        case OSError() if _all_refused(error):
+            return Obstacle.REFUSED
+        case _:
+            return Obstacle.OTHER
+
+
+def _all_refused(error: OSError) -> bool:
+    """Tell whether each address of a host has refused; of several, asyncio leaves nothing but the text."""
+    refused = str(error).count(f"[Errno {errno.ECONNREFUSED}]")
+    return isinstance(error, ConnectionRefusedError) or (refused > 0 and refused == str(error).count("[Errno"))

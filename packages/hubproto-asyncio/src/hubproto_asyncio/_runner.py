@@ -107,6 +107,12 @@ class Runner:
         """From now on `Wake(machine)` flushes this pump."""
         self._pumps[machine] = pump
 
+    def remove_pump(self, machine: object, pump: Flushable) -> None:
+        """The pump is gone, unless another one has taken its place already."""
+        self._to_flush.pop(pump, None)
+        if self._pumps.get(machine) is pump:
+            del self._pumps[machine]
+
     def add_socket(self, machine: object, pump: Socket) -> None:
         """A socket is open."""
         self._pumps[machine] = pump

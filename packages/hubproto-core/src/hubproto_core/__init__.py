@@ -3,6 +3,24 @@
 from ._auth import Authorization, Policy, Principal, Requirement, authenticated
 from ._binding import Binder, Shape
 from ._call import Call, ConnectionInfo
+from ._client_errors import (
+    ConnectionFailed,
+    ConnectionRefused,
+    ConnectTimeout,
+    Forbidden,
+    HandshakeRefused,
+    HostNotFound,
+    LegacyServer,
+    NoCommonTransport,
+    NotAHub,
+    NotConnected,
+    ProtocolNotSupported,
+    ReconnectFailed,
+    ServerGone,
+    TlsFailed,
+    TokenFailed,
+    Unauthorized,
+)
 from ._client_session import ClientSession, Handlers
 from ._clients import (
     CallerClients,
@@ -34,6 +52,7 @@ from ._filters import HubFilter, HubInvocation, Next
 from ._hub import Hub
 from ._hub_class import hub_method, on_connected, on_disconnected
 from ._hub_session import HubSession
+from ._lifecycle import ClientEvent, Closed, Connected, Connecting, EventStream, Reconnected, Reconnecting
 from ._messages import (
     Ack,
     CancelInvocation,
@@ -50,8 +69,10 @@ from ._messages import (
 )
 from ._observer import ConnectionStatus, ObservedCall, ObservedConnection, Observer
 from ._proxies import wire_name
+from ._reconnect import ReconnectPolicy, Retry, RetryPolicy, retry_policy
 from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
+from ._states import ClientState
 from ._transport import Transport
 from ._values import ZERO_OFFSET, Char, Single
 
@@ -68,21 +89,33 @@ __all__ = [
     "CancelCall",
     "CancelInvocation",
     "Char",
+    "ClientEvent",
     "ClientSession",
+    "ClientState",
     "Clients",
     "Close",
+    "Closed",
     "Codec",
     "Completion",
+    "ConnectTimeout",
+    "Connected",
+    "Connecting",
     "ConnectionClosed",
+    "ConnectionFailed",
     "ConnectionInfo",
+    "ConnectionRefused",
     "ConnectionStatus",
     "Effect",
     "EffectQueue",
     "EndOfStream",
     "Event",
+    "EventStream",
+    "Forbidden",
     "Groups",
     "Handlers",
     "HandshakeCompleted",
+    "HandshakeRefused",
+    "HostNotFound",
     "Hub",
     "HubConfig",
     "HubConnection",
@@ -97,9 +130,13 @@ __all__ = [
     "Invocation",
     "InvocationBindingFailure",
     "JsonCodec",
+    "LegacyServer",
     "LocalProtocolError",
     "MessagePackCodec",
     "Next",
+    "NoCommonTransport",
+    "NotAHub",
+    "NotConnected",
     "ObservedCall",
     "ObservedConnection",
     "Observer",
@@ -108,13 +145,21 @@ __all__ = [
     "Ping",
     "Policy",
     "Principal",
+    "ProtocolNotSupported",
+    "ReconnectFailed",
+    "ReconnectPolicy",
+    "Reconnected",
+    "Reconnecting",
     "Registry",
     "RemoteProtocolError",
     "Requirement",
+    "Retry",
+    "RetryPolicy",
     "Role",
     "RunningCall",
     "Selection",
     "SequenceMessage",
+    "ServerGone",
     "Session",
     "Shape",
     "Single",
@@ -123,11 +168,14 @@ __all__ = [
     "StreamBindingFailure",
     "StreamInvocation",
     "StreamItem",
+    "TlsFailed",
+    "TokenFailed",
     "TransferFormat",
     "Transport",
     "TransportError",
     "TypedCallerClients",
     "TypedClients",
+    "Unauthorized",
     "Upload",
     "Waiter",
     "Wake",
@@ -136,5 +184,6 @@ __all__ = [
     "hub_method",
     "on_connected",
     "on_disconnected",
+    "retry_policy",
     "wire_name",
 ]

@@ -21,6 +21,7 @@ from ._messages import Invocation, InvocationBindingFailure, StreamInvocation
 from ._running import RunningCall, Upload
 from ._session import Session
 from ._signature import Signature
+from ._transport import Transport
 
 __all__ = ["ClientSession", "Handlers"]
 
@@ -57,7 +58,8 @@ class Handlers:
 class ClientSession(Session):
     """One connection of a client to a hub. Handlers run one after another, in the order of the server's calls.
 
-    `call_headers` is asked at every call for the headers of its message. `log_facts`: see `HubConnection`.
+    `call_headers` is asked at every call for the headers of its message. `transport`, `stateful` and
+    `log_facts`: see `HubConnection`.
     """
 
     __slots__ = ("_current", "_handlers", "_log_facts", "_queue", "is_open")
@@ -69,6 +71,7 @@ class ClientSession(Session):
         *,
         config: HubConfig,
         effects: EffectSink,
+        transport: Transport = Transport.WEB_SOCKETS,
         stateful: bool = False,
         call_headers: Callable[[], Mapping[str, str]] | None = None,
         log_facts: Mapping[str, object] | None = None,
@@ -77,7 +80,14 @@ class ClientSession(Session):
         super().__init__(config, effects, call_headers)
         self._log_facts = NOBODY if log_facts is None else log_facts
         self._conn = HubConnection(
-            Role.CLIENT, [codec], config=config, binder=self, stateful=stateful, log_facts=self._log_facts, now=now
+            Role.CLIENT,
+            [codec],
+            config=config,
+            binder=self,
+            transport=transport,
+            stateful=stateful,
+            log_facts=self._log_facts,
+            now=now,
         )
         self._handlers = handlers
         self._queue: deque[RunningCall] = deque()  # handlers that wait for the one that runs

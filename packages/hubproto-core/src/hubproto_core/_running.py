@@ -21,6 +21,7 @@ __all__ = [
     "IncomingStream",
     "OutgoingCall",
     "Pending",
+    "PlainCallOwner",
     "RunningCall",
     "StreamOwner",
     "Upload",
@@ -54,6 +55,31 @@ class CallOwner(Protocol):
     def call_returned(self, call: RunningCall, result: Any = None) -> None: ...
     def call_failed(self, call: RunningCall, error: Exception) -> None: ...
     def call_cancelled(self, call: RunningCall) -> None: ...
+
+
+class PlainCallOwner:
+    """What every owner of calls that stream nothing has to say about streams. See `CallOwner`."""
+
+    __slots__ = ()
+
+    def must_wait(self, call: RunningCall) -> bool:
+        """See `Session`; nothing here is a stream."""
+        raise AssertionError(f"the {call.label} streams nothing")
+
+    def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
+        """See `Session`."""
+        return call.arguments
+
+    def open_stream(self, call: RunningCall, result: Any) -> Any:
+        """See `Session`; nothing here is a stream."""
+        raise AssertionError(f"the {call.label} streams nothing")
+
+    def send_item(self, call: RunningCall, item: Any) -> bool:
+        """See `Session`; nothing here is a stream."""
+        raise AssertionError(f"the {call.label} streams nothing")
+
+    def call_waits(self, call: RunningCall) -> None:
+        """See `Session`."""
 
 
 class IncomingStream:

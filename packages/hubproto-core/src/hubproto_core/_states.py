@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 __all__ = [
+    "CLIENT",
     "CONNECTION",
     "OUR_CALL",
     "OUR_UPLOAD",
     "THEIR_CALL",
     "THEIR_UPLOAD",
     "Cause",
+    "ClientCause",
+    "ClientState",
     "IdState",
     "State",
     "Step",
@@ -74,6 +77,51 @@ CONNECTION: Mapping[State, Mapping[Cause, State]] = {
     },
     State.CLOSING: {Cause.TAKEN: State.CLOSED},
     State.CLOSED: {},
+}
+
+
+class ClientState(StrEnum):
+    """How things stand between a client and its hub (SPEC 5.1)."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    DISCONNECTING = "disconnecting"
+
+
+class ClientCause(StrEnum):
+    """What takes a client from one state to another."""
+
+    START = "start()"
+    MADE = "the connection is made"
+    FAILED = "the attempt fails"
+    LOST = "the connection is lost"
+    ENDED = "the connection ends for good"
+    GIVEN_UP = "the policy gives up"
+    STOP = "stop()"
+    GONE = "the sockets are gone"
+
+
+CLIENT: Mapping[ClientState, Mapping[ClientCause, ClientState]] = {
+    ClientState.DISCONNECTED: {ClientCause.START: ClientState.CONNECTING},
+    ClientState.CONNECTING: {
+        ClientCause.MADE: ClientState.CONNECTED,
+        ClientCause.FAILED: ClientState.DISCONNECTED,
+        ClientCause.STOP: ClientState.DISCONNECTING,
+    },
+    ClientState.CONNECTED: {
+        ClientCause.LOST: ClientState.RECONNECTING,
+        ClientCause.ENDED: ClientState.DISCONNECTED,
+        ClientCause.STOP: ClientState.DISCONNECTING,
+    },
+    ClientState.RECONNECTING: {
+        ClientCause.MADE: ClientState.CONNECTED,
+        ClientCause.FAILED: ClientState.RECONNECTING,
+        ClientCause.GIVEN_UP: ClientState.DISCONNECTED,
+        ClientCause.STOP: ClientState.DISCONNECTING,
+    },
+    ClientState.DISCONNECTING: {ClientCause.GONE: ClientState.DISCONNECTED},
 }
 
 

@@ -18,6 +18,7 @@ class Timer(Enum):
     CLOSE = "close"
     SHUTDOWN = "shutdown"
     EXPIRY = "expiry"
+    RECONNECT = "reconnect"
 
 
 class TimerTable:

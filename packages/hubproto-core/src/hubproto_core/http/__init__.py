@@ -1,8 +1,11 @@
 """HTTP and WebSockets without I/O: what stands between sockets and hub sessions, for servers and for clients."""
 
+from ._access_token import AccessToken, TokenProvider
 from ._admission import AccessDenied, Authenticator
 from ._asgi import AsgiMachine, AsgiMessage, AsgiRequest, AsgiWebSocket, asgi_machine
-from ._client import ClientEffect, ClientOptions, ClientSocket, HubClient, OpenSocket
+from ._client import HubClient
+from ._client_options import ClientOptions
+from ._client_socket import ClientEffect, ClientSocket, Obstacle, OpenSocket
 from ._endpoint import Endpoint, EndpointConfig, WebSocketAccepted
 from ._exchange import Exchange
 from ._machine import SocketMachine
@@ -13,6 +16,7 @@ from ._websocket import WebSocketTransport
 
 __all__ = [
     "AccessDenied",
+    "AccessToken",
     "AsgiMachine",
     "AsgiMessage",
     "AsgiRequest",
@@ -29,10 +33,12 @@ __all__ = [
     "HubClient",
     "HubServer",
     "Mount",
+    "Obstacle",
     "OpenSocket",
     "Request",
     "Response",
     "SocketMachine",
+    "TokenProvider",
     "WebSocketAccepted",
     "WebSocketTransport",
     "asgi_machine",

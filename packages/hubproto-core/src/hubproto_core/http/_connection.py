@@ -334,7 +334,7 @@ class Post(_Exchange):
         self._connection.take_posts(now)
 
     def receive_eof(self, *, now: float) -> None:
-        self.finished = True
+        self.finished: bool = True
         self._connection.hung_up(self, now)
 
     def response(self, *, now: float) -> Response | None:
@@ -363,7 +363,7 @@ class Poll(_Exchange):
         return self.answer
 
     def receive_eof(self, *, now: float) -> None:
-        self.finished = True
+        self.finished: bool = True
         self._connection.hung_up(self, now)
 
     def next_timeout(self) -> float | None:
@@ -390,7 +390,7 @@ class EventStream(_Exchange):
 
     def receive_eof(self, *, now: float) -> None:
         if not self.finished:
-            self.finished = True
+            self.finished: bool = True
             self._connection.hung_up(self, now)
 
     def next_timeout(self) -> float | None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from .._client_errors import ConnectionFailed, LegacyServer, NotAHub
 from .._codecs._json_reader import JsonReader, MalformedJson
-from .._errors import RemoteProtocolError, TransportError
+from .._errors import RemoteProtocolError
 
 __all__ = [
     "AvailableTransport",
@@ -22,6 +23,7 @@ __all__ = [
 
 MAX_VERSION = 1
 _MAX_DEPTH = 64
+_LEGACY = "InvalidOperationException"  # the reference's name for an answer of ASP.NET SignalR; its others have another
 
 
 class AvailableTransport(Struct, frozen=True, rename="camel"):
@@ -91,17 +93,16 @@ def encode_error(error: str) -> bytes:
 
 
 def parse_response(body: bytes, url: str) -> NegotiateResponse:
-    """Read a server's answer (SPEC 4.2.6). Raises `TransportError` that says what is wrong with it."""
+    """Read a server's answer (SPEC 4.2.6). Raises `ConnectionFailed` that says what is wrong with it."""
     try:
         response = decode_response(body)
     except MalformedJson as error:
-        raise TransportError(
-            f"{url} answered the negotiation with something that is no JSON; is it the address of a SignalR hub?"
-        ) from error
+        raise NotAHub(url, f"{url} answered the negotiation with something that is no JSON") from error
     except RemoteProtocolError as error:
-        raise TransportError(f"{url}: Invalid negotiation response received. {error}") from error
+        kind = LegacyServer if error.kind == _LEGACY else NotAHub
+        raise kind(url, f"{url}: Invalid negotiation response received. {error}") from error
     if response.error is not None:
-        raise TransportError(f"{url} refused the negotiation: {response.error}")
+        raise ConnectionFailed(url, f"{url} refused the negotiation: {response.error}")
     return response
 
 
@@ -126,7 +127,7 @@ def decode_response(body: bytes) -> NegotiateResponse:
             raise RemoteProtocolError(
                 "Detected a connection attempt to an ASP.NET SignalR Server. This client only supports connecting to "
                 "an ASP.NET Core SignalR Server. See https://aka.ms/signalr-core-differences for details.",
-                kind="InvalidOperationException",
+                kind=_LEGACY,
             )
         else:
             reader.read()

@@ -204,8 +204,9 @@ class HttpServerConnection:
         """The session is to end at once: wait for its peer no longer."""
         if self._transport is not None:
             self._transport.cut_short(now=now)
-        elif self._exchange is not None:
-            self._answer_on(self._exchange, now)
+        else:
+            if self._exchange is not None:
+                self._answer_on(self._exchange, now)
             self._finish(now)
         self._server.effects.append(Wake(self))
 

@@ -42,6 +42,11 @@ class EventReader:
         self._lines: list[bytes] = []  # the data of the event that is not complete
         self._size = 0  # of that data, in bytes
 
+    @property
+    def incomplete(self) -> bool:
+        """The stream ended here would be cut in the middle of something."""
+        return bool(self._buffer or self._lines)
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the payloads of the events that these bytes complete. Raises `RemoteProtocolError` over the limit."""
         buffer = self._buffer

@@ -152,6 +152,7 @@ class WebSocketTransport:
             error = TransportError(f"The peer sent a bad WebSocket frame: {event.reason}")
             self.session.receive_eof(error, now=now)
             self._send_close(int(event.code), now)
+            self.finished = True  # an answer could not be told from the rest of what nobody can read (RFC 6455, 7.1.7)
             return
         if self._role is Role.CLIENT and event.code not in (_NORMAL, _NO_STATUS):
             reason = event.reason or "no reason given"

@@ -1,0 +1,254 @@
+"""`ClientSocket`: one socket of a client. `ExchangeSocket`: one HTTP exchange on it, which may make it a WebSocket.
+
+Sockets are the shell's: it opens the one that `OpenSocket` describes and pumps bytes through it with the verbs that
+every machine here has (SPEC 4.2, 4.3).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from enum import Enum
+from typing import Protocol
+from urllib.parse import SplitResult, urlunsplit
+
+import h11
+from msgspec import Struct
+
+from .._client_errors import ConnectionFailed, ConnectionRefused, HostNotFound, NotAHub, ServerGone, TlsFailed
+from .._effects import Effect
+from .._errors import HubProtoError
+from ._url import host_header, show_url
+from ._websocket import WebSocketTransport
+
+__all__ = ["ClientEffect", "ClientSocket", "ExchangeSocket", "Obstacle", "OpenSocket", "SocketOwner", "encode_request"]
+
+_MAX_RESPONSE = 1024 * 1024
+
+
+class OpenSocket(Struct, frozen=True):
+    """Open this socket, pump it until it is finished, and close it."""
+
+    socket: ClientSocket
+
+
+ClientEffect = Effect | OpenSocket
+
+
+class Obstacle(Enum):
+    """Why a socket could not be opened."""
+
+    REFUSED = ConnectionRefused
+    NO_HOST = HostNotFound
+    TLS = TlsFailed
+    OTHER = ConnectionFailed
+
+
+class SocketOwner(Protocol):
+    """What a socket reports to."""
+
+    def socket_failed(self, socket: ClientSocket, error: Exception, *, now: float) -> None:
+        """The socket could not be opened, or broke before it had its answer."""
+
+    def answered(self, socket: ClientSocket, status: int, body: bytes, *, now: float) -> None:
+        """The server's answer is complete, and is no WebSocket. The socket is finished."""
+
+    def upgraded(self, socket: ClientSocket, trailing: bytes, *, now: float) -> WebSocketTransport:
+        """The server accepted the WebSocket; `trailing` came right behind."""
+
+    def session_moved(self, socket: ClientSocket, *, now: float) -> None:
+        """Something may have happened on the session that the WebSocket carries."""
+
+    def socket_finished(self, socket: ClientSocket, *, now: float) -> None:
+        """The socket is gone, whatever was reported before."""
+
+
+class ClientSocket(ABC):
+    """Where a shell is to connect to, and the verbs with which it pumps bytes through the socket (`SocketMachine`)."""
+
+    __slots__ = ("host", "port", "tls", "url")
+
+    def __init__(self, target: SplitResult) -> None:
+        self.tls: bool = target.scheme == "https"
+        """Speak TLS, with `host` as the name to verify."""
+        self.host: str = target.hostname or ""
+        self.port: int = target.port or (443 if self.tls else 80)
+        self.url: str = show_url(target)
+        """For messages; without what may be secret in it."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Nothing more will be sent or read: close the socket once the output is written."""
+
+    @property
+    @abstractmethod
+    def want_read(self) -> bool:
+        """Bytes are welcome."""
+
+    def open_failed(self, error: Exception, obstacle: Obstacle = Obstacle.OTHER, *, now: float) -> None:
+        """The shell could not open the socket; `error` says why."""
+        reason = str(error) or type(error).__name__
+        what = f"cannot connect to {self.url} ({self.host} port {self.port}): {reason}"
+        self._fail(obstacle.value(self.url, what), now)
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Nobody waits for this socket any more, or not any longer: nothing more is sent."""
+
+    @abstractmethod
+    def receive_data(self, data: bytes, *, now: float) -> None:
+        """Bytes came from the socket."""
+
+    @abstractmethod
+    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
+        """The socket gives no more bytes, in order or because of an error; also to be called when it is closed."""
+
+    @abstractmethod
+    def handle_timeout(self, *, now: float) -> None:
+        """A deadline may have passed. Early and spurious calls change nothing."""
+
+    @abstractmethod
+    def data_to_send(self, *, now: float) -> bytes:
+        """Return and forget the bytes to be written now."""
+
+    @abstractmethod
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, or None."""
+
+    @abstractmethod
+    def _fail(self, error: ConnectionFailed, now: float) -> None:
+        """The socket is of no use any more."""
+
+
+def encode_request(
+    connection: h11.Connection, method: str, target: SplitResult, headers: Mapping[str, str], body: bytes = b""
+) -> bytes:
+    """Return the bytes of a whole request."""
+    path = urlunsplit(("", "", target.path or "/", target.query, ""))
+    request = h11.Request(method=method, target=path, headers=[("host", host_header(target)), *headers.items()])
+    data = connection.send(request) or b""
+    if body:
+        data += connection.send(h11.Data(body)) or b""
+    return data + (connection.send(h11.EndOfMessage()) or b"")
+
+
+class ExchangeSocket(ClientSocket):
+    """One HTTP exchange, which may make the socket a WebSocket.
+
+    `accept` is the Sec-WebSocket-Accept that must answer a request to upgrade; None if it is none.
+    """
+
+    __slots__ = ("_accept", "_body", "_finished", "_h11", "_output", "_owner", "_status", "_transport")
+
+    def __init__(
+        self,
+        owner: SocketOwner,
+        target: SplitResult,
+        method: str,
+        headers: Mapping[str, str],
+        accept: str | None = None,
+    ) -> None:
+        super().__init__(target)
+        self._owner = owner
+        self._accept = accept
+        self._status = 0
+        self._body = bytearray()
+        self._finished = False
+        self._transport: WebSocketTransport | None = None
+        self._h11 = h11.Connection(h11.CLIENT)
+        self._output = bytearray(encode_request(self._h11, method, target, headers))
+
+    @property
+    def finished(self) -> bool:
+        return self._transport.finished if self._transport else self._finished
+
+    @property
+    def want_read(self) -> bool:
+        return self._transport.want_read if self._transport else not self._finished
+
+    def abandon(self) -> None:
+        self._finished = True
+        self._output.clear()
+        if self._transport is not None:
+            self._transport.finished = True
+
+    def receive_data(self, data: bytes, *, now: float) -> None:
+        if self._transport is not None:
+            self._transport.receive_data(data, now=now)
+            self._owner.session_moved(self, now=now)
+        elif not self._finished:
+            self._h11.receive_data(data)
+            self._advance(now)
+
+    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
+        if self._transport is not None:
+            why = error or "the WebSocket was cut off without a close frame"
+            self._transport.receive_eof(ServerGone(self.url, f"{self.url} is gone: {why}"), now=now)
+            self._owner.session_moved(self, now=now)
+        elif not self._finished:
+            if error is None:
+                self._h11.receive_data(b"")
+                self._advance(now)
+            if not self._finished:
+                why = error or "it closed the connection before it answered"
+                self._fail(ConnectionFailed(self.url, f"{self.url} failed: {why}"), now)
+        self._owner.socket_finished(self, now=now)
+
+    def handle_timeout(self, *, now: float) -> None:
+        if self._transport is not None:
+            self._transport.handle_timeout(now=now)
+            self._owner.session_moved(self, now=now)
+
+    def data_to_send(self, *, now: float) -> bytes:
+        data = bytes(self._output)
+        self._output.clear()
+        if self._transport is not None and not self._finished:
+            data += self._transport.data_to_send(now=now)
+            self._owner.session_moved(self, now=now)
+        return data
+
+    def next_timeout(self) -> float | None:
+        return self._transport.next_timeout() if self._transport else None
+
+    def _advance(self, now: float) -> None:
+        while not self._finished and self._transport is None:
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as error:
+                if self._h11.trailing_data[1]:
+                    self._fail(ConnectionFailed(self.url, f"{self.url} failed: {error}"), now)
+                else:
+                    self._fail(NotAHub(self.url, f"{self.url} does not answer in HTTP: {error}"), now)
+                return
+            match event:
+                case h11.InformationalResponse(status_code=101):
+                    self._upgrade(event, now)
+                case h11.Response(status_code=status):
+                    self._status = status
+                case h11.Data(data=data):
+                    self._body += data
+                    if len(self._body) > _MAX_RESPONSE:
+                        too_much = f"{self.url} answers with more than {_MAX_RESPONSE} bytes"
+                        self._fail(NotAHub(self.url, too_much), now)
+                case h11.EndOfMessage():
+                    self._finished = True
+                    self._owner.answered(self, self._status, bytes(self._body), now=now)
+                case h11.InformationalResponse():
+                    pass
+                case _:
+                    return
+
+    def _upgrade(self, event: h11.InformationalResponse, now: float) -> None:
+        headers = dict(event.headers.raw_items())
+        answer = {name.lower(): value for name, value in headers.items()}.get(b"sec-websocket-accept", b"")
+        if self._accept is None or answer.decode("latin-1") != self._accept:
+            what = f"{self.url} answered the upgrade with a wrong Sec-WebSocket-Accept"
+            self._fail(ConnectionFailed(self.url, what), now)
+            return
+        self._transport = self._owner.upgraded(self, self._h11.trailing_data[0], now=now)
+        self._owner.session_moved(self, now=now)
+
+    def _fail(self, error: ConnectionFailed, now: float) -> None:
+        self._finished = True
+        self._owner.socket_failed(self, error, now=now)
