@@ -321,7 +321,8 @@ def test_events() -> None:
     assert stream.machine.next_timeout() is not None
     assert site.request("POST", f"/chat?id={token}", pack({"type": 7})).status() == 200
     last = b'data: {"type":7}\x1e\r\n\r\n'
-    assert stream.hear() == [{"type": "http.response.body", "body": last, "more_body": False}]
+    assert stream.hear(3) == [{"type": "http.response.body", "body": last, "more_body": False}]
+    assert stream.machine.next_timeout() == 8
     assert stream.finished()
     assert site.request("POST", f"/chat?id={token}").status() == 404
 
@@ -592,6 +593,23 @@ def test_a_client_that_takes_nothing_is_given_up() -> None:
     assert scope.given_up()
     scope.leave(5)
     assert not hub.connections
+
+
+def test_a_listener_that_takes_nothing_is_given_up() -> None:
+    site = Site(config=HubConfig(keep_alive_interval=1000, silence_timeout=3000, send_limit=10_000))
+    token = site.negotiate()
+    stream = site.request("GET", f"/chat?id={token}", headers=[(b"accept", b"text/event-stream")])
+    assert site.request("POST", f"/chat?id={token}", HANDSHAKE).status() == 200
+    assert len(stream.hear()) == 3
+    for _ in range(2):
+        site.server.context(site.hub).clients.all.send("News", "x" * 9000)
+    stream.machine.handle_timeout(now=4.9)
+    assert not stream.given_up()
+    assert stream.machine.next_timeout() == 5
+    stream.machine.handle_timeout(now=5)
+    assert stream.given_up()
+    assert site.request("POST", f"/chat?id={token}", now=5).status(5) == 404
+    stream.machine.handle_timeout(now=6)
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------

@@ -173,6 +173,24 @@ async def test_a_client_that_takes_nothing_is_given_up(rt: Runtime, caplog: pyte
     assert "is given up: it leaves more than 100000 bytes unread" in caplog.text
 
 
+async def test_a_listener_that_takes_nothing_is_given_up(rt: Runtime) -> None:
+    hub = AddingHub(rt, HubConfig(send_limit=100_000, close_timeout=0.2))
+    app = rt.app(hub)
+    async with app.running():
+        url = f"/?id={await negotiate(rt, app)}"
+        headers = [(b"accept", b"text/event-stream")]
+        async with Host.of(rt, app, "http", url, method="GET", headers=headers) as stream:
+            stream.say("http.request")
+            assert await Host.answer(rt, app, "POST", url, HANDSHAKE) == (200, b"")
+            await rt.eventually(lambda: len(stream.sent) == 3)
+            stream.stuck = True
+            for _ in range(12):
+                app.context(hub).clients.all.send("News", "x" * 10_000)
+            await stream.end()
+            assert stream.raised is None
+        assert hub.diary == ["come", None]
+
+
 async def test_a_server_that_ends_an_application_ends_its_connection(rt: Runtime) -> None:
     hub = AddingHub(rt)
     app = rt.app(hub)

@@ -222,6 +222,7 @@ class AsgiRequest(_Scope):
         self._answering = False  # the head of its answer has been sent
         self._held = b""  # of the body, what came before the request was let in
         self._complete = False  # all of the body has come
+        self._farewell_timeout = 0.0
         self._ask(now)
 
     @property
@@ -265,14 +266,16 @@ class AsgiRequest(_Scope):
         if data or exchange.finished:
             self._say(data, more=not exchange.finished)
         if exchange.finished:
-            self._end(now + self._server.http.idle_timeout)
+            self._end(now + self._farewell_timeout)
 
     def _say(self, body: bytes, *, more: bool) -> None:
         self._output.append({"type": "http.response.body", "body": body, "more_body": more})
 
     def _pass_time(self, now: float) -> None:
-        if self._exchange is not None:
+        if self._exchange is not None and not self.finished:
             self._exchange.handle_timeout(now=now)
+            if self._exchange.finished:  # without an end: the client takes nothing any more
+                self.finished = self.given_up = True
 
     def _other_timeout(self) -> float | None:
         return None if self._exchange is None or self.finished else self._exchange.next_timeout()
@@ -294,6 +297,7 @@ class AsgiRequest(_Scope):
             self._respond(answer, now)
         else:
             self._exchange = answer
+            self._farewell_timeout = endpoint.config.close_timeout
             self._hand_over(now)
 
     def _hand_over(self, now: float) -> None:

@@ -158,6 +158,9 @@ class HttpServerConnection:
             return
         if self._exchange is not None:
             self._exchange.handle_timeout(now=now)
+            if self._exchange.finished:  # without an end: the client takes nothing any more
+                self._finish(now)
+                return
             self._advance(now)
         for timer in self._timers.expire(now):
             if self._admission is not None:
