@@ -265,9 +265,8 @@ class Endpoint:
         if refusal is not None:
             return refusal
         opened = self._open(found, request, Transport.SERVER_SENT_EVENTS, found, principal, now)
-        if isinstance(opened, Response):
-            return opened
-        return found.stream_events(host, self._config.close_timeout, now=now)
+        limit = self._config.close_timeout
+        return opened if isinstance(opened, Response) else found.stream_events(host, limit, now=now)
 
     def _poll(self, request: Request, host: object, principal: Any, now: float) -> Response | Exchange:
         found = self._find(request)
