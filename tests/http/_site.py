@@ -10,7 +10,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, TextMessage
 
 from hubproto_core import Hub, HubConfig
-from hubproto_core.http import Authenticator, HttpConfig, HttpServerConnection, HubServer
+from hubproto_core.http import Authenticator, EndpointConfig, HttpConfig, HttpServerConnection, HubServer, Mount
 from tests.kit.shell import Shell
 from tests.kit.wire import HANDSHAKE, pack, unpack
 
@@ -95,10 +95,11 @@ class Site:
         config: HubConfig | None = None,
         http: HttpConfig | None = None,
         authenticator: Authenticator | None = None,
+        options: EndpointConfig | None = None,
     ) -> None:
         self.hub = hub or Hub()
         self.server = HubServer(
-            {"/chat": self.hub},
+            {"/chat": Mount(self.hub, options) if options else self.hub},
             entropy=Entropy(),
             clock=lambda: 1_000_000.0,
             authenticator=authenticator,

@@ -253,6 +253,24 @@ def test_an_upgrade_that_the_server_does_not_know_is_refused_as_a_transport_that
     assert Site().request("GET", "/chat/negotiate", headers=upgrade).status() == 405
 
 
+def test_pages_of_other_origins() -> None:
+    site = Site(options=EndpointConfig(allowed_origins=["https://a.example"]))
+    theirs = [(b"host", b"h"), (b"origin", b"https://a.example")]
+    head, _ = site.request("POST", "/chat/negotiate", headers=theirs).hear()
+    assert dict(head["headers"])[b"access-control-allow-origin"] == b"https://a.example"
+    preflight = [*theirs, (b"access-control-request-method", b"POST")]
+    assert site.request("OPTIONS", "/chat/negotiate", headers=preflight).status() == 204
+    assert site.websocket(headers=theirs).hear() == [{"type": "websocket.accept"}]
+    foreign = site.websocket(
+        headers=[(b"host", b"h"), (b"origin", b"https://b.example")], extensions={"websocket.http.response": {}}
+    )
+    assert foreign.status() == 403
+    token = site.negotiate()
+    events = [*theirs, (b"accept", b"text/event-stream")]
+    head = site.request("GET", f"/chat?id={token}", headers=events).hear()[0]
+    assert dict(head["headers"])[b"access-control-allow-origin"] == b"https://a.example"
+
+
 def test_long_polling() -> None:
     site = Site()
     token = site.at_the_poll()

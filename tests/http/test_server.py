@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from wsproto.events import CloseConnection, Ping, TextMessage
 
 from hubproto_core import Call, Hub, HubConfig, Transport, TransportError
-from hubproto_core.http import EndpointConfig, HttpConfig, HubServer, Mount
+from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, HubServer, Mount, Request
 from tests.http._site import Entropy, Site, Socket, WebSocket, answers, http, masked, split, upgrade
 from tests.kit.shell import WAITS, Shell
 from tests.kit.wire import HANDSHAKE, pack, pieces
@@ -48,6 +48,10 @@ def call(target: str, *arguments: Any, id: str = "1") -> dict[str, Any]:  # noqa
 
 def result(value: Any, id: str = "1") -> dict[str, Any]:  # noqa: A002
     return {"type": 3, "invocationId": id, "result": value}
+
+
+def deny(request: Request) -> None:
+    raise AccessDenied
 
 
 def over(socket: Socket) -> bool:
@@ -265,6 +269,66 @@ def test_headers_have_a_limit(size: int) -> None:
     assert over(socket)
 
 
+@pytest.mark.parametrize("size", [1, 100, 10_000])
+def test_headers_that_are_all_there_have_the_same_limit(size: int) -> None:
+    socket = site(max_header_size=1000).socket()
+    taken = b"".join(socket.send(piece) for piece in pieces(http("GET", "/chat", "X: " + "x" * 1100), size))
+    assert [answer.status for answer in answers(taken)] == [431]
+    assert over(socket)
+
+
+@pytest.mark.parametrize(("count", "status"), [(99, 400), (100, 431)])
+def test_headers_are_counted(count: int, status: int) -> None:
+    socket = site().socket()
+    answer = socket.ask(http("GET", "/chat", *["X: y"] * count))
+    assert (answer.status, over(socket)) == (status, status == 431)
+
+
+def test_a_length_that_no_machine_can_count_is_no_length() -> None:
+    served = site()
+    target = polling(served)
+    for digits in (20, 5000):
+        socket = served.socket()
+        data = socket.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {'9' * digits}\r\n\r\n".encode())
+        assert [answer.status in (400, 413) for answer in answers(data)] == [True]
+        assert over(socket)
+
+
+def test_whoever_takes_no_answers_is_not_read_on_and_closed_in_the_end() -> None:
+    socket = site(idle_timeout=60.0).socket()
+    request = http("GET", "/nothing")
+    for _ in range(1000):
+        if not socket.conn.want_read:
+            break
+        socket.conn.receive_data(request * 10, now=1.0)
+    assert [socket.conn.want_read] == [False]
+    assert socket.conn.next_timeout() == 61.0
+    assert 65536 < len(socket.take()) < 70_000
+    assert [socket.conn.want_read] == [True]
+    assert socket.ask(request).status == 404
+
+
+def test_the_last_answer_must_be_taken_in_time() -> None:
+    socket = site(idle_timeout=60.0).socket()
+    socket.conn.receive_data(http("GET", "/nothing") * 10 + b"nonsense\r\n\r\n", now=1.0)
+    assert over(socket)
+    assert len(answers(socket.conn.data_to_send(now=2.0))) == 11
+    assert socket.conn.next_timeout() == 62.0
+    socket.conn.handle_timeout(now=62.0)
+    assert [socket.conn.next_timeout()] == [None]
+
+
+def test_the_last_frames_must_be_taken_in_time() -> None:
+    peer = site(idle_timeout=60.0).websocket()
+    conn = peer.socket.conn
+    conn.receive_data(peer.ws.send(CloseConnection(1000)), now=1.0)
+    assert conn.data_to_send(now=2.0)
+    assert over(peer.socket)
+    assert conn.next_timeout() == 62.0
+    conn.handle_timeout(now=62.0)
+    assert [conn.next_timeout()] == [None]
+
+
 @pytest.mark.parametrize("size", [3, 1000])
 def test_what_is_no_http_is_answered_in_one_way_however_it_is_cut(size: int) -> None:
     socket = site().socket()
@@ -294,6 +358,84 @@ def test_a_body_over_the_limit_is_not_waited_for() -> None:
 def test_repeated_headers_are_joined() -> None:
     peer = site().websocket("/chat", "X-Lab: a", "X-Lab: b", "X-Latin: \u00e9")
     assert peer.ask(call("Header", "x-lab")) == [result("a, b")]
+
+
+# --- pages of other origins ------------------------------------------------------------------------------------------
+
+APP = "Origin: https://app.example.com"
+ALLOWED = {
+    "vary": "Origin",
+    "access-control-allow-origin": "https://app.example.com",
+    "access-control-allow-credentials": "true",
+}
+
+
+def open_to_app() -> Site:
+    return Site(make_hub(), options=EndpointConfig(allowed_origins=["https://app.example.com"]))
+
+
+def test_a_page_of_another_origin_may_do_all_when_it_is_allowed() -> None:
+    served = open_to_app()
+    socket = served.socket()
+    answer = socket.ask(http("OPTIONS", "/chat/negotiate", APP, "Access-Control-Request-Method: POST"))
+    assert answer.status == 204
+    assert ALLOWED.items() <= answer.headers.items()
+    assert answer.headers["access-control-allow-methods"] == "GET, POST, DELETE"
+    answer = socket.ask(http("POST", "/chat/negotiate?negotiateVersion=1", APP))
+    assert (answer.status, ALLOWED.items() <= answer.headers.items()) == (200, True)
+    target = f"/chat?id={json.loads(answer.body)['connectionToken']}"
+    for request, status in ((http("GET", target, APP), 200), (http("DELETE", target, APP), 202)):
+        answer = socket.ask(request)
+        assert (answer.status, ALLOWED.items() <= answer.headers.items()) == (status, True)
+    assert "vary" not in socket.ask(http("GET", "/elsewhere", APP)).headers
+    served.websocket("/chat", APP)
+
+
+def test_streams_of_events_are_for_pages_of_other_origins_too() -> None:
+    served = open_to_app()
+    stream = served.socket()
+    head, _, _ = stream.send(http("GET", negotiated(served), APP, "Accept: text/event-stream")).partition(b"\r\n\r\n")
+    assert b"\r\naccess-control-allow-origin: https://app.example.com\r\n" in head.lower()
+
+
+def test_a_page_that_is_not_allowed_opens_no_websocket() -> None:
+    def authenticate(request: object) -> None:
+        raise AssertionError("it is not even asked")
+
+    served = Site(make_hub(), authenticator=authenticate)
+    socket = served.socket()
+    answer = socket.ask(upgrade("/chat", APP))
+    assert (answer.status, answer.body) == (403, b"Origin not allowed")
+    assert socket.ask(http("OPTIONS", "/chat", APP, "Access-Control-Request-Method: GET")).status == 403
+    assert not over(socket)
+
+
+def test_a_refusal_can_be_read_by_a_page_of_another_origin() -> None:
+    served = Site(make_hub(), authenticator=deny, options=EndpointConfig(allowed_origins=["https://app.example.com"]))
+    socket = served.socket()
+    answer = socket.ask(http("POST", "/chat/negotiate", APP))
+    assert (answer.status, ALLOWED.items() <= answer.headers.items()) == (401, True)
+    assert socket.ask(http("OPTIONS", "/chat", APP, "Access-Control-Request-Method: GET")).status == 204
+
+
+# --- cookies ---------------------------------------------------------------------------------------------------------
+
+
+def test_cookies_reach_the_authenticator_with_every_request() -> None:
+    seen: list[str | None] = []
+
+    def authenticate(request: Request) -> None:
+        seen.append(request.headers.get("cookie"))
+
+    served = Site(make_hub(), authenticator=authenticate)
+    socket = served.socket()
+    answer = socket.ask(http("POST", "/chat/negotiate?negotiateVersion=1", "Cookie: a=1"))
+    target = f"/chat?id={json.loads(answer.body)['connectionToken']}"
+    socket.ask(http("GET", target, "Cookie: a=2"))
+    socket.ask(http("POST", target, "Cookie: a=3", body="x"))
+    socket.ask(http("DELETE", target, "Cookie: a=4", "Cookie: b=5"))
+    served.websocket("/chat", "Cookie: a=6; b=7")
+    assert seen == ["a=1", "a=2", "a=3", "a=4; b=5", "a=6; b=7"]
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -450,6 +592,35 @@ def test_a_bad_frame_ends_one_client_only() -> None:
 # --- shutting down ---------------------------------------------------------------------------------------------------
 
 GOODBYE = {"type": 7, "allowReconnect": True}
+
+
+def test_a_server_has_so_many_sockets_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    served = site(max_connections=10)
+    peers = [served.websocket() for _ in range(9)]
+    idle = served.socket()
+    for _ in range(3):
+        assert over(served.socket())
+    text = "10 connections are open: what is above is closed at once"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", text)]
+    idle.conn.receive_eof(now=1.0)
+    assert peers[0].ask(call("Add", 1, 2)) == [result(3)]
+    assert not over(served.socket())
+    assert over(served.socket())
+    assert len(caplog.records) == 2
+    served.server.shut_down(now=1.0)
+    for peer in peers:
+        peer.exchange(CloseConnection(1000))
+    assert served.server.closed
+
+
+def test_a_server_that_stays_full_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    served = site(max_connections=20)
+    sockets = [served.socket() for _ in range(20)]
+    for socket in sockets:
+        assert over(served.socket())
+        socket.conn.receive_eof(now=1.0)
+        assert not over(served.socket())
+    assert len(caplog.records) == 1
 
 
 def test_a_server_without_sockets_is_closed_at_once() -> None:
@@ -927,16 +1098,85 @@ def test_a_body_for_nobody_is_read_before_that_is_said() -> None:
     assert over(socket)
 
 
+def begin_to_post(served: Site, target: str, *headers: str) -> Socket:
+    poster = served.socket()
+    assert poster.send("\r\n".join([f"POST {target} HTTP/1.1", "Host: h", *headers, "", ""]).encode()) == b""
+    return poster
+
+
+def test_a_body_that_trickles_is_not_waited_for() -> None:
+    served = site(request_timeout=4.0, min_body_rate=10.0)
+    poster = begin_to_post(served, polling(served), "Content-Length: 999")
+    now = 0.0
+    while (deadline := poster.conn.next_timeout()) is not None and deadline > now + 1.0:
+        now += 1.0
+        assert poster.send(b"x", now=now) == b""
+    assert now == 4.0
+    poster.conn.handle_timeout(now=deadline or 0.0)
+    assert [answer.status for answer in answers(poster.take(now=5.0))] == [408]
+    assert over(poster)
+
+
+def test_a_body_that_comes_fast_enough_may_take_its_time() -> None:
+    served = site(request_timeout=4.0, min_body_rate=10.0)
+    target = polling(served)
+    poster = begin_to_post(served, target, "Content-Length: 1000")
+    for second in range(1, 100):
+        assert poster.send(b" " * 10, now=float(second)) == b""
+        assert poster.conn.next_timeout() == second + 4.0
+    assert [answer.status for answer in answers(poster.send(b" " * 10, now=100.0))] == [200]
+
+
 def test_a_body_that_stops_coming_is_not_waited_for() -> None:
     served = site(request_timeout=4.0)
-    target = polling(served)
-    poster = served.socket()
-    poster.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\n".encode())
-    poster.send(ADD, now=3.0)
+    poster = begin_to_post(served, polling(served), "Content-Length: 999999")
+    poster.send(b"x" * 30_000, now=3.0)
     assert poster.conn.next_timeout() == 7.0
     poster.conn.handle_timeout(now=7.0)
     assert [answer.status for answer in answers(poster.take(now=7.0))] == [408]
     assert over(poster)
+
+
+def test_a_body_that_was_not_taken_must_go_on_then() -> None:
+    served = site(request_timeout=4.0)
+    poster = begin_to_post(served, polling(served), "Content-Length: 999999")
+    poster.send(pack(call("Slow"), call("Slow", id="2")), now=1.0)
+    poster.send(ADD, now=1.0)
+    assert [poster.conn.want_read] == [False]
+    assert poster.conn.next_timeout() is None
+    while served.shell.labels():
+        served.shell.finish(served.shell.running[0])
+    poster.take(now=100.0)
+    assert [poster.conn.want_read] == [True]
+    deadline = poster.conn.next_timeout()
+    assert deadline is not None
+    assert 103.0 < deadline < 104.0
+    poster.conn.handle_timeout(now=deadline)
+    assert [answer.status for answer in answers(poster.take(now=deadline))] == [408]
+
+
+def test_a_posted_body_that_says_it_is_too_large_is_not_read() -> None:
+    served = site(max_post_size=1000)
+    target = polling(served)
+    assert [answer.status for answer in answers(served.socket().send(posted(target, b" " * 1000)))] == [200]
+    poster = served.socket()
+    (answer,) = answers(poster.send(posted(target, ADD + b" " * 1000)))
+    assert (answer.status, over(poster)) == (413, True)
+    poller = served.socket()
+    assert poller.send(http("GET", target)) == b""  # nothing of it has reached the hub
+
+
+def test_a_posted_body_that_does_not_say_how_large_it_is_is_counted() -> None:
+    served = site(max_post_size=1000)
+    target = polling(served)
+    poster = begin_to_post(served, target, "Transfer-Encoding: chunked")
+    chunk = b"190\r\n" + b" " * 400 + b"\r\n"
+    assert poster.send(chunk) == b""
+    assert poster.send(chunk) == b""
+    (answer,) = answers(poster.send(chunk))
+    assert (answer.status, over(poster)) == (413, True)
+    assert [answer.status for answer in answers(served.socket().send(posted(target, ADD)))] == [200]
+    assert served.socket().ask(http("GET", target)).body == SUM
 
 
 def test_a_body_that_nobody_takes_yet_is_not_late() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import hubproto_asyncio
 from hubproto_core import Hub
+from hubproto_core.http import Mount
 
 from .runtimes import TEST_LIMIT, App, Connection, Event, Outcome, Runtime, Server, Tasks
 
@@ -44,14 +45,16 @@ class AsyncioRuntime(Runtime):
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
 
-    def _serve(self, hub: Hub | Mapping[str, Hub], path: str, **options: Any) -> AbstractAsyncContextManager[Server]:
+    def _serve(
+        self, hub: Hub | Mount | Mapping[str, Hub | Mount], path: str, **options: Any
+    ) -> AbstractAsyncContextManager[Server]:
         return hubproto_asyncio.serve(hub, path, **options)
 
     def connect(self, url: str, **options: Any) -> Connection:
-        return hubproto_asyncio.connect(url, **self.of_clients, **options)
+        return hubproto_asyncio.connect(url, **{**self.of_clients, **options})
 
     def client(self, url: str, **options: Any) -> Connection:
-        return hubproto_asyncio.HubClient(url, **self.of_clients, **options)
+        return hubproto_asyncio.HubClient(url, **{**self.of_clients, **options})
 
     def app(self, hub: Hub | Mapping[str, Any], path: str = "/", **options: Any) -> App:
         return hubproto_asyncio.HubApp(hub, path, **options)

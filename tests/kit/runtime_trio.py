@@ -12,6 +12,7 @@ import trio
 
 import hubproto_trio
 from hubproto_core import Hub
+from hubproto_core.http import Mount
 
 from .runtimes import TEST_LIMIT, App, Connection, Event, Outcome, Runtime, Server, Tasks
 
@@ -32,7 +33,9 @@ class TrioRuntime(Runtime):
         trio.run(main)
 
     @asynccontextmanager
-    async def _serve(self, hub: Hub | Mapping[str, Hub], path: str, **options: Any) -> AsyncIterator[Server]:
+    async def _serve(
+        self, hub: Hub | Mount | Mapping[str, Hub | Mount], path: str, **options: Any
+    ) -> AsyncIterator[Server]:
         error: BaseException | None = None
         async with trio.open_nursery() as nursery:
             try:
@@ -48,10 +51,10 @@ class TrioRuntime(Runtime):
             raise error
 
     def connect(self, url: str, **options: Any) -> Connection:
-        return hubproto_trio.connect(url, **self.of_clients, **options)
+        return hubproto_trio.connect(url, **{**self.of_clients, **options})
 
     def client(self, url: str, **options: Any) -> Connection:
-        return hubproto_trio.HubClient(url, **self.of_clients, **options)
+        return hubproto_trio.HubClient(url, **{**self.of_clients, **options})
 
     def app(self, hub: Hub | Mapping[str, Any], path: str = "/", **options: Any) -> App:
         return hubproto_trio.HubApp(hub, path, **options)

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, overload
 import pytest
 
 from hubproto_core import ClientEvent, ClientState, Hub, HubContext, Transport, Upload
+from hubproto_core.http import Mount
 
 from .tcp import Tcp
 
@@ -174,7 +175,9 @@ class Runtime(ABC):
     # --- the adapter -------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def serve(self, hub: Hub | Mapping[str, Hub], path: str = "/hub", **options: Any) -> AsyncIterator[Served]:
+    async def serve(
+        self, hub: Hub | Mount | Mapping[str, Hub | Mount], path: str = "/hub", **options: Any
+    ) -> AsyncIterator[Served]:
         """Serve: gracefully to the end when the block is left in order, dropping everything otherwise."""
         scheme = "https" if options.get("ssl_context") else "http"
         async with self._serve(hub, path, **options) as server:
@@ -182,7 +185,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def _serve(
-        self, hub: Hub | Mapping[str, Hub], path: str, **options: Any
+        self, hub: Hub | Mount | Mapping[str, Hub | Mount], path: str, **options: Any
     ) -> AbstractAsyncContextManager[Server]: ...
 
     @abstractmethod

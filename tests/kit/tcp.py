@@ -1,4 +1,4 @@
-"""`Tcp`: a TCP connection in the hands of a test, which may do with it what no proper peer does."""
+"""`Tcp`: a TCP connection (or a Unix socket) in the hands of a test, which may do with it what no proper peer does."""
 
 from __future__ import annotations
 
@@ -23,12 +23,20 @@ class Tcp:
         self._rt = rt
         self._socket = sock
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @classmethod
     async def connect(cls, rt: Readiness, port: int) -> Self:
         """Open a connection to a port of this machine."""
         return cls(rt, socket.create_connection(("127.0.0.1", port)))  # of the kernel's backlog: it does not block
+
+    @classmethod
+    async def connect_unix(cls, rt: Readiness, path: str) -> Self:
+        """Open a connection to a Unix socket."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path)
+        return cls(rt, sock)
 
     @classmethod
     async def connect_cramped(cls, rt: Readiness, port: int) -> Self:

@@ -59,8 +59,7 @@ class SocketPump(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._runner.remove_socket(self._machine)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._disarm()
         self._lost.set_result(None)
         error = TransportError(f"the connection was lost: {exc or 'cut off'}")
         self._machine.receive_eof(error, now=self._loop.time())
@@ -100,6 +99,8 @@ class SocketPump(asyncio.Protocol):
                 transport.abort()
             else:
                 transport.close()
+                self._disarm()
+                self._arm(machine.next_timeout())
             return
         if machine.want_read is not self._reading:
             self._reading = not self._reading
@@ -113,10 +114,14 @@ class SocketPump(asyncio.Protocol):
         """See to it that the machine is asked at its deadline. A timer that is early is left to find that out."""
         if deadline is None or deadline >= self._alarm:
             return
-        if self._timer is not None:
-            self._timer.cancel()
+        self._disarm()
         self._alarm = deadline
         self._timer = self._loop.call_at(deadline, self._fall_due)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._alarm = math.inf
 
     def _fall_due(self) -> None:
         self._alarm = math.inf

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from hubproto_core import Hub, HubConfig, HubContext
 from hubproto_core.http import Authenticator, HttpConfig, HubServer, Mount
 
 from ._pump import SocketPump
 from ._runner import Runner
+from ._unix import UnixSocket
 
 __all__ = ["Server", "TimeKeeper", "serve"]
 
@@ -47,22 +50,36 @@ class Server:
         self._machine = machine
         self._runner = runner
         self._loop = asyncio.get_running_loop()
-        self._listener: asyncio.Server
+        self._listeners: list[asyncio.Server] = []
+        self._unix: UnixSocket | None = None
         self.port: int = 0
-        """The port it listens on."""
+        """The port it listens on, the first if there are several; 0 if there are only Unix sockets."""
         self._time_keeper = TimeKeeper(machine, runner)
         machine.let_wait(runner)
 
-    async def listen(self, host: str | None, port: int, ssl_context: ssl.SSLContext | None, tls_timeout: float) -> None:
+    async def listen(
+        self,
+        host: str | None,
+        port: int,
+        unix: UnixSocket | None,
+        sockets: Sequence[socket.socket],
+        ssl_context: ssl.SSLContext | None,
+        tls_timeout: float,
+    ) -> None:
         """Open the listening sockets; `serve` does it."""
-        self._listener = await self._loop.create_server(
-            self._accept,
-            host,
-            port,
-            ssl=ssl_context,
-            ssl_handshake_timeout=None if ssl_context is None else tls_timeout,
-        )
-        self.port = self._listener.sockets[0].getsockname()[1]
+        options: dict[str, Any] = {"ssl": ssl_context}
+        if ssl_context is not None:
+            options["ssl_handshake_timeout"] = tls_timeout
+        if unix is not None:
+            self._unix = unix
+            sockets = [unix.socket, *sockets]
+        for sock in sockets:
+            create = self._loop.create_unix_server if _is_unix(sock) else self._loop.create_server
+            self._listeners.append(await create(self._accept, sock=sock, **options))
+        if not sockets:
+            self._listeners.append(await self._loop.create_server(self._accept, host, port, **options))
+        opened = [sock for listener in self._listeners for sock in listener.sockets]
+        self.port = next((sock.getsockname()[1] for sock in opened if not _is_unix(sock)), 0)
 
     def context(self, hub: Hub) -> HubContext:
         """Return one of the hubs, to reach its clients and groups from outside of any call, and to see who is there.
@@ -76,7 +93,7 @@ class Server:
 
         The second time everything that still runs is cancelled at once. `wait_closed` waits until all has ended.
         """
-        self._listener.close()
+        self._stop_listening()
         self._machine.close(now=self._loop.time())
 
     @property
@@ -91,9 +108,15 @@ class Server:
 
     async def stop(self) -> None:
         """Drop every connection and cancel what runs."""
-        self._listener.close()
+        self._stop_listening()
         self._time_keeper.stop()
         await self._runner.stop()
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        if self._unix is not None:
+            self._unix.remove()
 
     def _accept(self) -> SocketPump:
         return SocketPump(self._runner, lambda: self._machine.connection(now=self._loop.time()))
@@ -101,11 +124,13 @@ class Server:
 
 @asynccontextmanager
 async def serve(
-    hub: Hub | Mapping[str, Hub | Mount],
+    hub: Hub | Mount | Mapping[str, Hub | Mount],
     path: str = "/",
     host: str | None = "127.0.0.1",
     port: int = 0,
     *,
+    unix: str | os.PathLike[str] | None = None,
+    sockets: Sequence[socket.socket] = (),
     ssl_context: ssl.SSLContext | None = None,
     authenticator: Authenticator | None = None,
     config: HubConfig | None = None,
@@ -113,8 +138,9 @@ async def serve(
 ) -> AsyncIterator[Server]:
     """Serve a hub at `path`, or several, given as a mapping of paths, for as long as the block lasts.
 
-    `host` None is every interface; `port` 0 is any free one (see `Server.port`). `authenticator` says who
-    sends a request (see `Authenticator`); `config` replaces the hubs' own.
+    `host` None is every interface; `port` 0 is any free one (see `Server.port`). Instead of there it listens at `unix`,
+    the path of a Unix socket, and on `sockets`, which listen already and are closed with the server, if there are any.
+    `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own.
     Leaving the block in order shuts the server down gracefully; leaving it by an exception or cancellation drops
     every connection at once. Raises OSError if it cannot listen there.
     """
@@ -124,11 +150,16 @@ async def serve(
         hubs, entropy=os.urandom, clock=time.time, authenticator=authenticator, config=config, http=http
     )
     server = Server(machine, Runner(machine.effects))
-    await server.listen(host, port, ssl_context, http.request_timeout)
     try:
+        listener = None if unix is None else UnixSocket(unix)
+        await server.listen(host, port, listener, sockets, ssl_context, http.request_timeout)
         yield server
         if not server.closing:
             server.close()
         await server.wait_closed()
     finally:
         await server.stop()
+
+
+def _is_unix(sock: socket.socket) -> bool:
+    return sock.family == getattr(socket, "AF_UNIX", None)

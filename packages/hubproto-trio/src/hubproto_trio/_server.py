@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import trio
 
@@ -15,6 +16,7 @@ from hubproto_core.http import Authenticator, HttpConfig, HubServer, Mount
 
 from ._pump import SocketPump
 from ._runner import Runner
+from ._unix import UnixSocket
 
 __all__ = ["Server", "keep_time", "serve"]
 
@@ -27,7 +29,7 @@ class Server:
         self._runner = runner
         self._listening = listening
         self.port = port
-        """The port it listens on."""
+        """The port it listens on, the first if there are several; 0 if there are only Unix sockets."""
 
     def context(self, hub: Hub) -> HubContext:
         """Return one of the hubs, to reach its clients and groups from outside of any call, and to see who is there.
@@ -56,11 +58,13 @@ class Server:
 
 
 async def serve(
-    hub: Hub | Mapping[str, Hub | Mount],
+    hub: Hub | Mount | Mapping[str, Hub | Mount],
     path: str = "/",
     host: str | None = "127.0.0.1",
     port: int = 0,
     *,
+    unix: str | os.PathLike[str] | None = None,
+    sockets: Sequence[socket.socket] = (),
     ssl_context: ssl.SSLContext | None = None,
     authenticator: Authenticator | None = None,
     config: HubConfig | None = None,
@@ -69,8 +73,9 @@ async def serve(
 ) -> None:
     """Serve a hub at `path`, or several, given as a mapping of paths: `server = await nursery.start(serve, hub, ...)`.
 
-    `host` None is every interface; `port` 0 is any free one (see `Server.port`). `authenticator` says who
-    sends a request (see `Authenticator`); `config` replaces the hubs' own.
+    `host` None is every interface; `port` 0 is any free one (see `Server.port`). Instead of there it listens at `unix`,
+    the path of a Unix socket, and on `sockets`, which listen already and are closed with the server, if there are any.
+    `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own.
     Returns after `Server.close`, gracefully; cancelling it drops every connection at once. Raises OSError if it cannot
     listen there.
     """
@@ -78,7 +83,12 @@ async def serve(
     machine = HubServer(
         hubs, entropy=os.urandom, clock=time.time, authenticator=authenticator, config=config, http=http
     )
-    listeners: list[trio.SocketListener] = await trio.open_tcp_listeners(port, host=host)
+    unix_socket = None if unix is None else UnixSocket(unix)
+    if unix_socket is not None:
+        sockets = [unix_socket.socket, *sockets]
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
+    if not listeners:
+        listeners = await trio.open_tcp_listeners(port, host=host)
     listening = trio.CancelScope()
     async with trio.open_nursery() as nursery:
         runner = Runner(machine.effects, nursery)
@@ -90,16 +100,25 @@ async def serve(
             await SocketPump(runner, machine.connection(now=trio.current_time()), stream).run()
 
         async def listen() -> None:
-            with listening:
-                await trio.serve_listeners(accepted, listeners, handler_nursery=nursery)
+            try:
+                with listening:
+                    await trio.serve_listeners(accepted, listeners, handler_nursery=nursery)
+            finally:
+                if unix_socket is not None:
+                    unix_socket.remove()
 
         nursery.start_soon(runner.answer_doorbell)
         nursery.start_soon(listen)
         nursery.start_soon(keep_time, runner, machine)
-        server = Server(machine, runner, listening, listeners[0].socket.getsockname()[1])
+        server = Server(machine, runner, listening, _port(listeners))
         task_status.started(server)
         await server.wait_closed()
         nursery.cancel_scope.cancel()
+
+
+def _port(listeners: Sequence[trio.SocketListener]) -> int:
+    families = (socket.AF_INET, socket.AF_INET6)
+    return next((one.socket.getsockname()[1] for one in listeners if one.socket.family in families), 0)
 
 
 async def keep_time(runner: Runner, machine: HubServer) -> None:

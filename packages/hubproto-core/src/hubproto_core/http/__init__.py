@@ -6,6 +6,7 @@ from ._asgi import AsgiMachine, AsgiMessage, AsgiRequest, AsgiWebSocket, asgi_ma
 from ._client import HubClient
 from ._client_options import ClientOptions
 from ._client_socket import ClientEffect, ClientSocket, Obstacle, OpenSocket
+from ._cors import AllowedOrigins, Cors
 from ._endpoint import Endpoint, EndpointConfig, WebSocketAccepted
 from ._exchange import Exchange
 from ._machine import SocketMachine
@@ -17,6 +18,7 @@ from ._websocket import WebSocketTransport
 __all__ = [
     "AccessDenied",
     "AccessToken",
+    "AllowedOrigins",
     "AsgiMachine",
     "AsgiMessage",
     "AsgiRequest",
@@ -25,6 +27,7 @@ __all__ = [
     "ClientEffect",
     "ClientOptions",
     "ClientSocket",
+    "Cors",
     "Endpoint",
     "EndpointConfig",
     "Exchange",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -84,6 +85,7 @@ class _Scope(ABC):
         self._admission: Admission | None = None  # it is being decided about
         self._endpoint: Endpoint | None = None
         self._part = ""
+        self._cors: dict[str, str] = {}  # what a browser must read in the answer
         self._output: list[AsgiMessage] = []
         self._timers = TimerTable()
         server.join(self)
@@ -177,6 +179,11 @@ class _Scope(ABC):
         elif self._server.closing and self._begins():
             self._respond(_GOING_AWAY, now)
         else:
+            self._cors = endpoint.cors.headers(self._request)
+            settled = endpoint.cors.answer(self._request)
+            if settled is not None:
+                self._respond(settled, now)
+                return
             self._endpoint = endpoint
             self._timers.arm(Timer.HANDSHAKE, now + self._server.http.request_timeout)
             self._admission = self._server.admission(endpoint, self._request, self)
@@ -199,8 +206,11 @@ class _Scope(ABC):
         if response.status >= _BAD_REQUEST:
             text = one_line(self._request.path)
             http_log.debug("%s is answered with status %d", text, response.status, extra=facts(NOBODY))
-        self._output += self._answer_with(response)
+        self._output += self._answer_with(self._with_cors(response))
         self._end(now + self._server.http.idle_timeout)
+
+    def _with_cors(self, response: Response) -> Response:
+        return replace(response, headers={**response.headers, **self._cors}) if self._cors else response
 
     def _end(self, deadline: float) -> None:
         """All has been said; so long has the client to take it."""
@@ -260,7 +270,7 @@ class AsgiRequest(_Scope):
                 self._respond(response, now)
                 return
             self._answering = True
-            self._output.append(_head("http.response", response, []))
+            self._output.append(_head("http.response", self._with_cors(response), []))
             self._say(response.body, more=True)
         data = exchange.data_to_send(now=now)
         if data or exchange.finished:

@@ -24,6 +24,7 @@ from .._transport import Transport
 from . import _negotiate
 from ._admission import failed
 from ._connection import NO_CACHE, Connection
+from ._cors import AllowedOrigins, Cors
 from ._exchange import Exchange
 from ._messages import Request, Response
 
@@ -47,6 +48,14 @@ class EndpointConfig:
     receive_buffer: int = 65536
     """Bytes of posted bodies kept for a connection whose transport has not been chosen, ApplicationMaxBufferSize."""
 
+    allowed_origins: AllowedOrigins = ()
+    """Which other origins' pages in browsers may use the hub: a list like `["https://app.example.com"]`, or a function
+    that is asked about each. Pages of the hub's own host always may, and whatever is no browser. (The reference lets
+    any page open a WebSocket, SPEC 4.10.)"""
+
+    allow_credentials: bool = True
+    """Those pages may send their user's cookies, as Microsoft's JavaScript client does unless told otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class WebSocketAccepted:
@@ -60,7 +69,10 @@ _OTHER_TRANSPORT = b"Cannot change transports mid-connection"
 
 
 class Endpoint:
-    """One hub as seen by HTTP. `clock` returns the Unix time, by which principals expire."""
+    """One hub as seen by HTTP. `clock` returns the Unix time, by which principals expire.
+
+    Raises ValueError if `EndpointConfig.allowed_origins` lists what is no origin.
+    """
 
     __slots__ = (
         "_available",
@@ -75,6 +87,7 @@ class Endpoint:
         "_hub",
         "_options",
         "_schedule",
+        "cors",
         "description",
         "registry",
     )
@@ -98,6 +111,8 @@ class Endpoint:
         self._options = options or EndpointConfig()
         self._codecs = hub.codecs
         self._clock = clock
+        self.cors: Cors = Cors(self._options.allowed_origins, credentials=self._options.allow_credentials)
+        """What pages of other origins may do here. Ask it before anything else."""
         self.description: bytes | None = msgspec.json.encode(hub.describe()) if hub.described else None
         """What `describe` answers, if the hub lets itself be described."""
         self._available = [

@@ -15,7 +15,8 @@ class SocketMachine(Protocol):
     A pump feeds what it reads, while `want_read`, to `receive_data`; the end of it to `receive_eof`, and that the
     socket is closed too. It writes `data_to_send()` whenever the machine is woken and the socket takes it, calls
     `handle_timeout` at `next_timeout()`, and at each wake while the socket takes nothing, and closes the socket when
-    the machine is `finished` and nothing is left to write. Calling any of them once too often is harmless.
+    the machine is `finished` and nothing is left to write, or `next_timeout()` comes before. Calling any of them once
+    too often is harmless.
     """
 
     @property

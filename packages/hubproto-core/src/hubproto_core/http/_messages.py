@@ -11,7 +11,10 @@ __all__ = ["Request", "Response"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request, but for its body. Header names are lower case; of repeated headers the values are joined by commas."""
+    """A request, but for its body.
+
+    Header names are lower case; of repeated headers the values are joined by commas (of cookies by semicolons).
+    """
 
     method: str
     target: str

@@ -10,6 +10,7 @@ from .._clients import HubContext, Member, Registry
 from .._config import HubConfig
 from .._effects import Effect, EffectQueue, Wake
 from .._hub import Hub
+from .._logs import NOBODY, facts, http_log
 from .._running import Waiter
 from ._admission import Admission, Authenticator
 from ._endpoint import Endpoint, EndpointConfig
@@ -17,6 +18,8 @@ from ._messages import Request
 from ._server_connection import HttpConfig, HttpServerConnection
 
 __all__ = ["Host", "HubServer", "Mount"]
+
+_ROOM = 0.9  # of `max_connections`
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class HubServer:
 
     __slots__ = (
         "_authenticator",
+        "_crowded",
         "_deadline",
         "_draining",
         "_endpoints",
@@ -68,6 +72,7 @@ class HubServer:
             raise ValueError("a HubServer needs at least one hub")
         self.http: HttpConfig = http or HttpConfig()
         self._hosts: dict[Host, None] = {}
+        self._crowded = False  # `max_connections` was reached, and that was logged
         self._draining = False
         self._deadline: float | None = None  # when the shutdown has taken too long
         self._told_to_hurry = False  # it had taken too long once before
@@ -111,11 +116,25 @@ class HubServer:
 
     def connection(self, *, now: float) -> HttpServerConnection:
         """Return the machine for a socket that has just been accepted."""
+        full = self._is_full()
         connection = HttpServerConnection(self, self.http, now=now)
         self.join(connection)
-        if self._draining:
+        if self._draining or full:
             connection.shut_down(now=now)
         return connection
+
+    def _is_full(self) -> bool:
+        """Whether another socket is one too many. That is logged again once there has been some room."""
+        limit = self.http.max_connections
+        if limit is None:
+            return False
+        count = len(self._hosts)
+        if count <= limit * _ROOM:
+            self._crowded = False
+        if count >= limit and not self._crowded:
+            self._crowded = True
+            http_log.warning("%d connections are open: what is above is closed at once", limit, extra=facts(NOBODY))
+        return count >= limit
 
     def admission(self, endpoint: Endpoint, request: Request, host: object) -> Admission | None:
         """Return what decides about a request; None where everybody is let in and nobody is known."""

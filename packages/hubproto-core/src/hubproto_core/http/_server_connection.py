@@ -14,15 +14,18 @@ from .._hub_session import HubSession
 from .._logs import NOBODY, facts, http_log, one_line
 from .._timers import Timer, TimerTable
 from ._admission import Admission
+from ._deflate import BoundedDeflate, accept_deflate
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._exchange import Exchange
 from ._messages import Request, Response
+from ._pace import Pace
 from ._websocket import WebSocketTransport, accept_token
 
 __all__ = ["HttpConfig", "HttpServerConnection", "SocketOwner"]
 
 _NO_CONTENT = 204
 _BAD_REQUEST = 400
+_OUTPUT_LIMIT = 65536  # bytes of answers above which no further request is read, so that they cannot pile up
 _NO_HTTP = b"This is no valid HTTP/1.1 request."
 _BAD_REQUESTS = {
     431: b"The request line and the headers are too large.",
@@ -37,15 +40,37 @@ class HttpConfig:
     max_header_size: int = 32768
     """Request line and headers together; more is answered 431."""
 
+    max_header_count: int = 100
+    """Headers of a request; more are answered 431."""
+
     max_body_size: int = 65536
-    """Body of a request; more is answered 413."""
+    """Body of a request that nobody reads, such as a negotiation's; more is answered 413."""
+
+    max_post_size: int = 30_000_000
+    """Body of a request that sends to a hub; more is answered 413. It is handed over as it comes and never held as a
+    whole: how much is held at a time, `HubConfig.max_message_size` says."""
 
     request_timeout: float = 15.0
     """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte; and
-    seconds that authenticator and policy may then take to decide about it."""
+    seconds that authenticator and policy may then take to decide about it. A late request is answered 408."""
+
+    min_body_rate: float = 240.0
+    """Bytes a second at which a body that sends to a hub must come. It may fall `request_timeout` seconds behind, then
+    it is answered 408. The time in which the hub takes nothing does not count."""
 
     idle_timeout: float = 120.0
-    """Seconds that a connection is kept for another request."""
+    """Seconds that a connection is kept for another request, and that the last answer may take to be taken."""
+
+    max_connections: int | None = None
+    """Sockets that are open at a time, those of WebSockets too; one more is closed as soon as it is accepted. None is
+    no limit."""
+
+    compression: bool = False
+    """Let clients compress WebSocket messages, and compress for them (permessage-deflate, RFC 7692). Some 300 KB of
+    memory and much time for each of them; and what is secret should not be compressed together with what others say."""
+
+    max_decompressed_size: int = 1_048_576
+    """What a compressed WebSocket message may become; a larger one ends the connection with code 1009."""
 
 
 class SocketOwner(Protocol):
@@ -83,12 +108,14 @@ class HttpServerConnection:
         "_asked",
         "_body_size",
         "_config",
+        "_cors",
         "_endpoint",
         "_exchange",
         "_finished",
         "_h11",
         "_is_last",
         "_output",
+        "_pace",
         "_reply",
         "_request",
         "_server",
@@ -111,8 +138,10 @@ class HttpServerConnection:
         self._accepted: WebSocketAccepted | None = None
         self._admission: Admission | None = None  # it is being decided about
         self._asked: _Asked | None = None  # what waits for it
+        self._cors: dict[str, str] = {}  # what a browser must read in the answer
         self._reply: Response | None = None  # waits for the end of the request's body
         self._exchange: Exchange | None = None  # what answers the request, sooner or later
+        self._pace: Pace | None = None  # at which its body must come
         self._answering = False  # the head of its answer has been sent
         self._is_last = False  # no further request is taken
 
@@ -131,7 +160,7 @@ class HttpServerConnection:
         """Bytes are welcome. While a whole request waits, they may only say that the client has gone away."""
         if self._transport is not None:
             return self._transport.want_read
-        if self._finished:
+        if self._finished or len(self._output) > _OUTPUT_LIMIT:
             return False
         if self._exchange is not None and self._h11.their_state is h11.SEND_BODY:
             return self._exchange.want_read
@@ -152,16 +181,20 @@ class HttpServerConnection:
         self._finish(now)
 
     def handle_timeout(self, *, now: float) -> None:
-        """A deadline may have passed. Early and spurious calls change nothing."""
+        """A deadline may have passed. Early and spurious calls change nothing.
+
+        If it is `finished` and the socket still takes nothing, the socket is to be dropped.
+        """
         if self._transport is not None:
             self._transport.handle_timeout(now=now)
+            self._timers.expire(now)
             return
         if self._exchange is not None:
             self._exchange.handle_timeout(now=now)
             if self._exchange.finished:  # without an end: the client takes nothing any more
                 self._finish(now)
                 return
-            self._advance(now)
+            self._read_on(now)
         for timer in self._timers.expire(now):
             if self._admission is not None:
                 self._admission.abandon(timed_out=True)
@@ -184,11 +217,13 @@ class HttpServerConnection:
             data += self._transport.data_to_send(now=now)
             if self._transport.finished:
                 self._finish(now)
+        if data and self.finished:  # nobody asks for more, but this must be taken
+            self._timers.arm(Timer.CLOSE, now + self._config.idle_timeout)
         return data
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.finished:
             return self._transport.next_timeout()
         own = self._timers.next()
         other = None if self._exchange is None else self._exchange.next_timeout()
@@ -222,6 +257,7 @@ class HttpServerConnection:
             self._exchange.receive_eof(now=now)
             self._exchange = None
         self._finished = True
+        self._pace = None
         self._timers.clear()
         if self._accepted is not None and self._endpoint is not None:
             self._endpoint.release(self._accepted.token)
@@ -230,8 +266,19 @@ class HttpServerConnection:
 
     def _read_on(self, now: float) -> None:
         self._advance(now)
-        if self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
+        if self._pace is not None:
+            self._keep_pace(self._pace, now)
+        elif self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
             self._await_request(now)
+
+    def _keep_pace(self, pace: Pace, now: float) -> None:
+        """The body must not be late, but may wait for us."""
+        assert self._exchange is not None
+        pace.run(self._exchange.want_read, now=now)
+        if pace.deadline is None:
+            self._timers.disarm(Timer.HANDSHAKE)
+        else:
+            self._timers.arm(Timer.HANDSHAKE, pace.deadline)
 
     def _await_request(self, now: float) -> None:
         """A request may take so long to arrive, and so long to be decided about."""
@@ -252,6 +299,11 @@ class HttpServerConnection:
                 case h11.Request():
                     self._request = event
                     self._body_size = 0
+                    self._cors = {}
+                    if self._heads_too_much(event):
+                        self._respond(Response(431, _BAD_REQUESTS[431]), now)
+                        self._finish(now)
+                        return
                     if self._h11.they_are_waiting_for_100_continue:
                         self._write(h11.InformationalResponse(status_code=100, headers=[]))
                     if event.method == b"POST":  # what takes its body must be known before
@@ -272,21 +324,27 @@ class HttpServerConnection:
             return True
         return self._h11.their_state is h11.SEND_BODY and self._exchange.want_read
 
+    def _heads_too_much(self, request: h11.Request) -> bool:
+        """Whether the head of a request is over a limit. h11 looks only at one that comes in pieces."""
+        size = len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
+        return size > self._config.max_header_size or len(request.headers) > self._config.max_header_count
+
     def _receive_body(self, data: bytes, now: float) -> None:
-        if self._exchange is not None:
-            self._exchange.receive_data(data, now=now)
-            if self._exchange.want_read:
-                self._timers.arm(Timer.HANDSHAKE, now + self._config.request_timeout)
-            else:
-                self._timers.disarm(Timer.HANDSHAKE)
-            return
         self._body_size += len(data)
-        if self._body_size > self._config.max_body_size:
-            self._respond(Response(413), now)
-            self._finish(now)
+        if self._body_size > (self._config.max_body_size if self._pace is None else self._config.max_post_size):
+            self._refuse_body(now)
+        elif self._pace is not None:
+            assert self._exchange is not None
+            self._pace.receive(len(data), now=now)
+            self._exchange.receive_data(data, now=now)
+
+    def _refuse_body(self, now: float) -> None:
+        self._respond(Response(413), now)
+        self._finish(now)
 
     def _receive_end(self, now: float) -> None:
         if self._exchange is not None:
+            self._pace = None
             self._timers.disarm(Timer.HANDSHAKE)
             self._exchange.receive_end(now=now)
         elif self._reply is not None:
@@ -300,11 +358,17 @@ class HttpServerConnection:
         headers: dict[str, str] = {}
         for raw_name, raw_value in self._request.headers:
             name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+            joint = "; " if name == "cookie" else ", "
+            headers[name] = f"{headers[name]}{joint}{value}" if name in headers else value
         request = Request(self._request.method.decode("ascii"), self._request.target.decode("latin-1"), headers)
         endpoint, part = self._server.find(request.path)
         if endpoint is None:
             self._reply_with(Response(404), now)
+            return
+        self._cors = endpoint.cors.headers(request)
+        settled = endpoint.cors.answer(request)
+        if settled is not None:
+            self._reply_with(settled, now)
             return
         self._admission = self._server.admission(endpoint, request, self)
         asked = _Asked(request, endpoint, part)
@@ -341,16 +405,27 @@ class HttpServerConnection:
             if self._h11.their_state is not h11.SEND_BODY:
                 self._timers.disarm(Timer.HANDSHAKE)
                 answer.receive_end(now=now)
+            elif int(request.headers.get("content-length", 0)) > self._config.max_post_size:
+                self._refuse_body(now)
+            else:
+                self._pace = Pace(self._config.min_body_rate, self._config.request_timeout, now=now)
 
     def _upgrade(self, accepted: WebSocketAccepted, request: Request, endpoint: Endpoint, now: float) -> None:
         self._endpoint = endpoint
         self._accepted = accepted
         accepted.session.carrier = self
         accept = accept_token(request.headers["sec-websocket-key"])
+        headers = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)]
+        deflate: BoundedDeflate | None = None
+        if self._config.compression:
+            offers = request.headers.get("sec-websocket-extensions", "")
+            if (agreed := accept_deflate(offers, self._config.max_decompressed_size)) is not None:
+                deflate, terms = agreed
+                headers.append(("sec-websocket-extensions", terms))
         switch = h11.InformationalResponse(
             status_code=101,
             reason=b"Switching Protocols",
-            headers=[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)],
+            headers=headers,
         )
         self._write(switch)
         self._timers.clear()
@@ -359,6 +434,7 @@ class HttpServerConnection:
             Role.SERVER,
             close_timeout=endpoint.config.close_timeout,
             trailing=self._h11.trailing_data[0],
+            deflate=deflate,
             now=now,
         )
 
@@ -404,7 +480,7 @@ class HttpServerConnection:
         self._end_answer(now)
 
     def _end_answer(self, now: float) -> None:
-        self._reply = None
+        self._reply = self._pace = None
         self._write(h11.EndOfMessage())
         if self._h11.states == {h11.SERVER: h11.DONE, h11.CLIENT: h11.DONE}:
             self._h11.start_next_cycle()
@@ -415,7 +491,7 @@ class HttpServerConnection:
             self._finish(now)
 
     def _headers(self, response: Response) -> list[tuple[str, str]]:
-        headers = list(response.headers.items())
+        headers = [*response.headers.items(), *self._cors.items()]
         if response.content_type is not None:
             headers.append(("content-type", response.content_type))
         if self._is_last:

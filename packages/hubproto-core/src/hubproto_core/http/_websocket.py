@@ -17,6 +17,7 @@ from .._connection import Role
 from .._errors import HubProtoError, TransportError
 from .._session import Session
 from .._timers import Timer, TimerTable
+from ._deflate import BoundedDeflate
 
 __all__ = ["WebSocketTransport", "accept_token", "new_key"]
 
@@ -39,12 +40,15 @@ class WebSocketTransport:
     """Carries one session on one WebSocket whose opening handshake is done.
 
     `trailing` is what has been read behind the opening handshake. `close_timeout` is how many seconds the peer has to
-    answer our close frame.
+    answer our close frame. With `deflate`, messages may be compressed; then no frame is unpacked before the session has
+    taken the last one, so that few bytes cannot become many at once.
     """
 
     __slots__ = (
         "_close_sent",
         "_close_timeout",
+        "_deflate",
+        "_held",
         "_output",
         "_peer_close",
         "_role",
@@ -55,7 +59,16 @@ class WebSocketTransport:
         "session",
     )
 
-    def __init__(self, session: Session, role: Role, *, close_timeout: float, trailing: bytes, now: float) -> None:
+    def __init__(
+        self,
+        session: Session,
+        role: Role,
+        *,
+        close_timeout: float,
+        trailing: bytes,
+        deflate: BoundedDeflate | None = None,
+        now: float,
+    ) -> None:
         self.session: Session = session
         self.finished: bool = False
         """Nothing more will be sent or read: close the socket once the output is written."""
@@ -67,15 +80,21 @@ class WebSocketTransport:
         self._timers = TimerTable()
         self._output = bytearray()
         kind = ConnectionType.SERVER if role is Role.SERVER else ConnectionType.CLIENT
-        self._ws = Connection(kind, trailing_data=trailing)
+        self._deflate = deflate
+        self._held = False  # frames that have come wait for the session to take the last one
+        self._ws = Connection(kind, [deflate] if deflate else None, trailing_data=trailing)
         if trailing:
             self._receive_events(now)
 
     @property
     def want_read(self) -> bool:
         """Bytes are welcome."""
-        if self.finished or len(self._output) > _OUTPUT_LIMIT:
+        if self.finished or self._held or len(self._output) > _OUTPUT_LIMIT:
             return False
+        return self._is_welcome
+
+    @property
+    def _is_welcome(self) -> bool:
         return self.session.want_read or self.session.closed is not None or self._peer_close is not None
 
     def receive_data(self, data: bytes, *, now: float) -> None:
@@ -98,6 +117,7 @@ class WebSocketTransport:
         if self._timers.expire(now) or self._cannot_say_farewell(now):
             self.finished = True
         self.session.handle_timeout(now=now)
+        self._go_on(now)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
@@ -113,6 +133,8 @@ class WebSocketTransport:
         if payload and self._ws.state is ConnectionState.OPEN and not self._close_sent:
             text = self.session.transfer_format == "text"
             self._output += self._ws.send(TextMessage(payload.decode()) if text else BytesMessage(payload))
+        if self._held:
+            self._go_on(now)
         if self.session.closed is not None and self._ws.state is ConnectionState.OPEN and not self._close_sent:
             self._send_close(_NORMAL, now)
         if self.session.closed is not None and self._peer_close is not None and not self.finished:
@@ -131,7 +153,13 @@ class WebSocketTransport:
         if self._timers.armed(Timer.CLOSE):
             self._timers.arm(Timer.CLOSE, now)
 
+    def _go_on(self, now: float) -> None:
+        if self._held and self._is_welcome:
+            self._held = False
+            self._receive_events(now)
+
     def _receive_events(self, now: float) -> None:
+        holds_back = self._deflate is not None
         for event in self._ws.events():
             match event:
                 case TextMessage(data=text):
@@ -145,6 +173,9 @@ class WebSocketTransport:
                     return
                 case _:  # a pong, or a ping behind our close frame
                     pass
+            if holds_back and not self._is_welcome:
+                self._held = True
+                return
 
     def _receive_close(self, event: CloseConnection, now: float) -> None:
         error: TransportError | None = None
