@@ -136,7 +136,7 @@ def polling(config: HubConfig | None = None) -> Lab:
 def streaming(config: HubConfig | None = None) -> tuple[Lab, Exchange]:
     """A connection over server-sent events whose handshake is done, and its stream."""
     lab = Lab(Transport.SERVER_SENT_EVENTS, config)
-    stream = lab.connection.stream_events("stream")
+    stream = lab.connection.stream_events("stream", 5.0, now=0.0)
     response = stream.response(now=0.0)
     assert response is not None
     assert (response.status, response.body, response.content_type) == (200, b":\r\n", "text/event-stream")
@@ -363,7 +363,7 @@ def test_calls_that_wait_behind_another_are_not_forgotten_when_the_listener_hang
 
 def test_only_text_can_be_events() -> None:
     lab = Lab(Transport.SERVER_SENT_EVENTS)
-    stream = lab.connection.stream_events("stream")
+    stream = lab.connection.stream_events("stream", 5.0, now=0.0)
     lab.post(b'{"protocol":"messagepack","version":1}\x1e')
     text = (
         "Cannot use the 'messagepack' protocol on the current transport. "

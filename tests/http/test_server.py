@@ -987,6 +987,20 @@ def test_a_listener_that_takes_nothing_is_still_served_its_deadlines() -> None:
     assert chunks(stream.take(now=15.0)) == [b'data: {"type":6}\x1e\r\n\r\n']
 
 
+def test_a_listener_that_leaves_too_much_unread_is_given_up() -> None:
+    served = site(HubConfig(send_limit=10_000))
+    stream, target = streaming(served)
+    for _ in range(2):
+        served.server.context(served.hub).clients.all.send("news", "x" * 9000)
+    stream.conn.handle_timeout(now=4.9)
+    assert not over(stream)
+    assert stream.conn.next_timeout() == 5.0
+    stream.conn.handle_timeout(now=5.0)
+    assert over(stream)
+    assert stream.take(now=5.0) == b""
+    assert served.socket().ask(posted(target, ADD), now=5.0).status == 404
+
+
 def test_a_shutdown_ends_streams_and_polls() -> None:
     served = site()
     stream, _ = streaming(served)

@@ -160,8 +160,12 @@ def compare(wanted: Answer, got: Request, ids: dict[str, str]) -> list[str]:
         differences.append(f"expected status {wanted.status}, got {got.status}")
     if got.complete == wanted.open:
         differences.append("the answer has ended" if wanted.open else "the answer does not end")
-    pairs = [(name, wanted.headers.get(name), got.headers.get(name)) for name in COMPARED]
-    differences += [f"expected {name}: {one}, got {other}" for name, one, other in pairs if one != other]
+    pairs = [(name, wanted.headers.get(name, ""), got.headers.get(name, "")) for name in COMPARED]
+    differences += [
+        f"expected {name}: {one}, got {other}"
+        for name, one, other in pairs
+        if one != other and (name != "upgrade" or one.lower() != other.lower())  # hypercorn writes it in its own way
+    ]
     pattern = PLACEHOLDER.sub(lambda found: f"(?P<{found[1]}>[\\w-]{{22}})", _escaped(wanted.bytes.decode("latin-1")))
     found = re.fullmatch(pattern, got.body.decode("latin-1"))
     if found is None:

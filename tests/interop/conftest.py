@@ -14,12 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop import _nginx, _peers
+from tests.interop import _nginx, _peers, lab_asgi
 from tests.interop._lab import Lab, Labs
 from tests.interop._link import Link
 from tests.interop._nginx import Nginx
 
 ADAPTERS = ["reference"] if os.environ.get("HUBPROTO_LAB") == "reference" else ["trio", "asyncio"]
+
+HOSTS = ADAPTERS if ADAPTERS == ["reference"] else [*ADAPTERS, *lab_asgi.HOSTS]
+"""These, and the ASGI servers that host the hubs: for tests of what must hold in all of them, `@everywhere`."""
+
+everywhere = pytest.mark.parametrize("adapter", HOSTS, indirect=True)
 
 StartLab = Callable[..., Lab]
 Proxy = Callable[..., AbstractContextManager[Nginx]]

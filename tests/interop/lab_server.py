@@ -1,10 +1,12 @@
-"""Serves the lab hubs on one adapter: `python -m tests.interop.lab_server trio|asyncio PORT`.
+"""Serves the lab hubs: `python -m tests.interop.lab_server trio|asyncio|uvicorn|hypercorn-... PORT`.
+
+The first two are our own servers, the others ASGI servers that run our application (`lab_asgi.HOSTS`).
 
 /hub runs up to ten calls of a client at once, /serialhub one at a time; /securehub and /expiringhub are for those who
 are known: the token "token-NAME" signs NAME in (as "admin", if NAME is admin), "token-NAME-exp5" for 5 seconds. The
 environment sets LAB_DETAILED=1 (detailed errors), LAB_KEEPALIVE, LAB_TIMEOUT, LAB_HANDSHAKE (seconds), LAB_MAXRECV
-(bytes, 0 is no limit), LAB_PARALLEL and LAB_STREAMBUF (items), LAB_ORIGIN (whose pages may use the
-hubs). Prints the address once it listens; ends in order on SIGTERM and SIGINT.
+(bytes, 0 is no limit), LAB_SENDLIMIT (bytes), LAB_PARALLEL and LAB_STREAMBUF (items), LAB_ORIGIN (whose pages may use
+the hubs). Prints the address once it listens; ends in order on SIGTERM and SIGINT.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from dataclasses import replace
 from hubproto_core import HubConfig, Principal, Transport, authenticated
 from hubproto_core.http import EndpointConfig, Mount, Request
 
+from .lab_asgi import HOSTS
 from .lab_hub import build
 
 
@@ -35,6 +38,7 @@ def config_from_environment() -> HubConfig:
         handshake_timeout=number("LAB_HANDSHAKE", 5),
         max_message_size=int(number("LAB_MAXRECV", 32768)) or None,
         stream_buffer=int(number("LAB_STREAMBUF", 10)),
+        send_limit=int(number("LAB_SENDLIMIT", 2**24)),
     )
 
 
@@ -104,12 +108,14 @@ async def serve_on_asyncio(port: int) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger("hubproto_core.hub").setLevel(logging.CRITICAL)  # Throw is meant to fail
+    logging.getLogger("hubproto_core.hub").addFilter(lambda record: record.levelno < logging.ERROR)  # Throw is to fail
     adapter, port = sys.argv[1], int(sys.argv[2])
     if adapter == "trio":
         import trio
 
         trio.run(serve_on_trio, port)
+    elif adapter in HOSTS:
+        HOSTS[adapter](hubs(), authenticate, port, announce)
     else:
         import asyncio
 

@@ -1,4 +1,4 @@
-"""Microsoft's .NET client, over each transport, drives the lab hub on both adapters."""
+"""Microsoft's .NET client, over each transport, drives the lab hub on both adapters, and in ASGI servers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from tests.interop import _peers
 from tests.interop._lab import Lab
+from tests.interop.conftest import everywhere
 
 LATER = {
     "stateful reconnect: nothing lost, nothing doubled, same id": "stateful reconnect",
@@ -16,6 +17,7 @@ LATER = {
 
 
 @pytest.mark.timeout(300)
+@everywhere
 @pytest.mark.parametrize(("transport", "encoding"), [*_peers.CARRIED, ("auto", "json")])
 def test_checks(
     dotnet: Path, lab: Lab, adapter: str, transport: str, encoding: str, capsys: pytest.CaptureFixture[str]

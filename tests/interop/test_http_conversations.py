@@ -6,7 +6,7 @@ import pytest
 
 from tests.interop import _http_conversations, _peers
 from tests.interop._http_conversations import Conversation
-from tests.interop.conftest import StartLab
+from tests.interop.conftest import StartLab, everywhere
 
 FOLDER = _peers.folder("HUBPROTO_CONVERSATIONS")
 RECORDINGS = _http_conversations.load(FOLDER / "http.jsonl") if FOLDER else []
@@ -28,6 +28,7 @@ def title(conversation: Conversation) -> str:
     return f"{conversation.topic} / {conversation.name}"
 
 
+@everywhere
 @pytest.mark.parametrize("conversation", RECORDINGS or [NONE], ids=title)
 def test_recorded(conversation: Conversation, start: StartLab, adapter: str) -> None:
     """The recordings that HUBPROTO_CONVERSATIONS names."""

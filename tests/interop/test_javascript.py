@@ -1,11 +1,11 @@
-"""Microsoft's JavaScript client, over each transport, drives the lab hub on both adapters."""
+"""Microsoft's JavaScript client, over each transport, drives the lab hub in all servers."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.interop import _peers
-from tests.interop.conftest import StartLab
+from tests.interop.conftest import StartLab, everywhere
 
 PACE = {"LAB_KEEPALIVE": "1", "LAB_TIMEOUT": "2"}
 """Short enough for a silent connection to need pings from both sides while a check looks on."""
@@ -15,6 +15,7 @@ PATIENCE = {"CHECK_LIMIT": "60"}
 
 
 @pytest.mark.timeout(300)
+@everywhere
 @pytest.mark.parametrize(("transport", "encoding"), _peers.CARRIED)
 def test_checks(
     js: list[str], start: StartLab, adapter: str, transport: str, encoding: str, capsys: pytest.CaptureFixture[str]

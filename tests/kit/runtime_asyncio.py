@@ -12,7 +12,7 @@ import hubproto_asyncio
 from hubproto_core import Hub
 from hubproto_core.http import Mount
 
-from .runtimes import TEST_LIMIT, Connection, Event, Outcome, Runtime, Server, Tasks
+from .runtimes import TEST_LIMIT, App, Connection, Event, Outcome, Runtime, Server, Tasks
 
 __all__ = ["AsyncioRuntime", "UvloopRuntime"]
 
@@ -55,6 +55,9 @@ class AsyncioRuntime(Runtime):
 
     def client(self, url: str, **options: Any) -> Connection:
         return hubproto_asyncio.HubClient(url, **{**self.of_clients, **options})
+
+    def app(self, hub: Hub | Mapping[str, Any], path: str = "/", **options: Any) -> App:
+        return hubproto_asyncio.HubApp(hub, path, **options)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -25,6 +25,7 @@ from hubproto_core.http import Mount
 from .tcp import Tcp
 
 __all__ = [
+    "App",
     "Connection",
     "Event",
     "Outcome",
@@ -92,6 +93,15 @@ class Server(Protocol):
     def closing(self) -> bool: ...
     def close(self) -> None: ...
     async def wait_closed(self) -> None: ...
+
+
+class App(Protocol):
+    """An ASGI application, as both adapters make it."""
+
+    def context(self, hub: Hub) -> HubContext: ...
+    def close(self) -> None: ...
+    def running(self) -> AbstractAsyncContextManager[None]: ...
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
 class Event(Protocol):
@@ -180,6 +190,9 @@ class Runtime(ABC):
 
     @abstractmethod
     def connect(self, url: str, **options: Any) -> Connection: ...
+
+    @abstractmethod
+    def app(self, hub: Hub | Mapping[str, Any], path: str = "/", **options: Any) -> App: ...
 
     @abstractmethod
     def client(self, url: str, **options: Any) -> Connection:

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hubproto_asyncio import Connection, connect, serve
+from hubproto_asyncio import Connection, HubApp, connect, serve
 from hubproto_core import Call, Hub, HubConfig, HubError, TransportError
+from tests.kit.asgi import Host
 from tests.kit.runtimes import Runtime, runtimes
 
 
@@ -205,3 +206,18 @@ async def test_a_cancelled_call_leaves_the_cancellation_count_alone(rt: Runtime)
             async with asyncio.timeout(0.02):
                 await client.invoke("Slow")
         assert task.cancelling() == 0
+
+
+def test_an_application_needs_no_lifespan_and_goes_on_in_another_loop(rt: Runtime) -> None:
+    """As in a framework's test client, which may run each request in a loop of its own."""
+    app = HubApp(NativeHub())
+
+    async def call() -> None:
+        async with Host.websocket(rt, app) as client:
+            client.write({"type": 1, "invocationId": "1", "target": "Add", "arguments": [1, 2]})
+            assert await client.read() == [{"type": 3, "invocationId": "1", "result": 3}]
+            client.say("websocket.disconnect", code=1000)
+            await client.end()
+
+    for _ in range(2):
+        rt.run(call)

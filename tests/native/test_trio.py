@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from hubproto_core import Call, Hub, TransportError
-from hubproto_trio import connect, serve
+from hubproto_trio import HubApp, connect, serve
+from tests.kit.asgi import Host
 from tests.kit.peer import Peer
 from tests.kit.runtimes import Runtime, runtimes
 
@@ -168,3 +169,10 @@ async def test_serve_returns_when_it_is_closed_and_when_it_is_cancelled(rt: Runt
     with pytest.raises(TransportError):
         async with connect(f"http://127.0.0.1:{server.port}/hub"):
             pass
+
+
+async def test_an_application_that_is_not_running_says_how_it_would_be(rt: Runtime) -> None:
+    async with Host.of(rt, HubApp(native_hub()), "websocket", "/") as client:
+        await client.end()
+        assert isinstance(client.raised, RuntimeError)
+        assert "that one's lifespan must contain `async with hub_app.running():`" in str(client.raised)

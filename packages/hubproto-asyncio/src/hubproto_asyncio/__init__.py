@@ -61,6 +61,7 @@ from hubproto_core import (
 )
 from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, Mount, Request, TokenProvider
 
+from ._asgi import HubApp
 from ._client import Connection, HubClient, Stream, connect
 from ._server import Server, serve
 
@@ -87,6 +88,7 @@ __all__ = [
     "HostNotFound",
     "HttpConfig",
     "Hub",
+    "HubApp",
     "HubClient",
     "HubConfig",
     "HubContext",

@@ -18,7 +18,29 @@ from ._pump import SocketPump
 from ._runner import Runner
 from ._unix import UnixSocket
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "TimeKeeper", "serve"]
+
+
+class TimeKeeper:
+    """Arms the deadline of a server itself, and lets it do what is due whenever it is woken."""
+
+    def __init__(self, machine: HubServer, runner: Runner) -> None:
+        self._machine = machine
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        runner.add_pump(machine, self)
+
+    def flush(self) -> None:
+        """Do what is due; the runner calls it."""
+        self._machine.handle_timeout(now=self._loop.time())
+        self.stop()
+        deadline = self._machine.next_timeout()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self.flush)
+
+    def stop(self) -> None:
+        """Let no deadline pass any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Server:
@@ -32,8 +54,7 @@ class Server:
         self._unix: UnixSocket | None = None
         self.port: int = 0
         """The port it listens on, the first if there are several; 0 if there are only Unix sockets."""
-        self._timer: asyncio.TimerHandle | None = None
-        runner.add_pump(machine, self)
+        self._time_keeper = TimeKeeper(machine, runner)
         machine.let_wait(runner)
 
     async def listen(
@@ -88,17 +109,8 @@ class Server:
     async def stop(self) -> None:
         """Drop every connection and cancel what runs."""
         self._stop_listening()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._time_keeper.stop()
         await self._runner.stop()
-
-    def flush(self) -> None:
-        """Let the server do what is due, and arm its deadline; the runner calls it."""
-        self._machine.handle_timeout(now=self._loop.time())
-        if self._timer is not None:
-            self._timer.cancel()
-        deadline = self._machine.next_timeout()
-        self._timer = None if deadline is None else self._loop.call_at(deadline, self._fall_due)
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
@@ -108,9 +120,6 @@ class Server:
 
     def _accept(self) -> SocketPump:
         return SocketPump(self._runner, lambda: self._machine.connection(now=self._loop.time()))
-
-    def _fall_due(self) -> None:
-        self.flush()
 
 
 @asynccontextmanager

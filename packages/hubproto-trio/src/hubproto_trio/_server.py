@@ -18,7 +18,7 @@ from ._pump import SocketPump
 from ._runner import Runner
 from ._unix import UnixSocket
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "keep_time", "serve"]
 
 
 class Server:
@@ -109,7 +109,7 @@ async def serve(
 
         nursery.start_soon(runner.answer_doorbell)
         nursery.start_soon(listen)
-        nursery.start_soon(_keep_time, runner, machine)
+        nursery.start_soon(keep_time, runner, machine)
         server = Server(machine, runner, listening, _port(listeners))
         task_status.started(server)
         await server.wait_closed()
@@ -121,7 +121,7 @@ def _port(listeners: Sequence[trio.SocketListener]) -> int:
     return next((one.socket.getsockname()[1] for one in listeners if one.socket.family in families), 0)
 
 
-async def _keep_time(runner: Runner, machine: HubServer) -> None:
+async def keep_time(runner: Runner, machine: HubServer) -> None:
     """Arm the deadline of the server itself."""
     while True:
         deadline = machine.next_timeout()

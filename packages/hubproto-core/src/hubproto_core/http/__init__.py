@@ -2,6 +2,7 @@
 
 from ._access_token import AccessToken, TokenProvider
 from ._admission import AccessDenied, Authenticator
+from ._asgi import AsgiMachine, AsgiMessage, AsgiRequest, AsgiWebSocket, asgi_machine
 from ._client import HubClient
 from ._client_options import ClientOptions
 from ._client_socket import ClientEffect, ClientSocket, Obstacle, OpenSocket
@@ -18,6 +19,10 @@ __all__ = [
     "AccessDenied",
     "AccessToken",
     "AllowedOrigins",
+    "AsgiMachine",
+    "AsgiMessage",
+    "AsgiRequest",
+    "AsgiWebSocket",
     "Authenticator",
     "ClientEffect",
     "ClientOptions",
@@ -39,4 +44,5 @@ __all__ = [
     "TokenProvider",
     "WebSocketAccepted",
     "WebSocketTransport",
+    "asgi_machine",
 ]

@@ -137,9 +137,9 @@ class Connection:
         self._get = Poll(self, host, now + self._poll_timeout)
         return self._get
 
-    def stream_events(self, host: object) -> Exchange:
-        """A client listens to all there will be to say."""
-        self._get = EventStream(self, host)
+    def stream_events(self, host: object, farewell_timeout: float, *, now: float) -> Exchange:
+        """A client listens to all there will be to say; at the end, it has so many seconds to take the last of it."""
+        self._get = EventStream(self, host, farewell_timeout, now)
         return self._get
 
     def post(self, host: object) -> Exchange:
@@ -388,12 +388,18 @@ class Poll(_Exchange):
 class EventStream(_Exchange):
     """Server-sent events: all that is said on a connection, in the answer to one request."""
 
-    __slots__ = ()
+    __slots__ = ("_farewell_timeout", "_seen")
+
+    def __init__(self, connection: Connection, host: object, farewell_timeout: float, now: float) -> None:
+        super().__init__(connection, host)
+        self._farewell_timeout = farewell_timeout
+        self._seen = now  # when the client last took something
 
     def response(self, *, now: float) -> Response | None:
         return _EVENTS
 
     def data_to_send(self, *, now: float) -> bytes:
+        self._seen = now
         return b"" if self.finished else self._connection.next_events(self, now)
 
     def receive_eof(self, *, now: float) -> None:
@@ -402,10 +408,21 @@ class EventStream(_Exchange):
             self._connection.hung_up(self, now)
 
     def next_timeout(self) -> float | None:
-        return None if self.finished else _timeout_of(self._connection)
+        if self.finished:
+            return None
+        deadline = self._farewell()
+        return _timeout_of(self._connection) if deadline is None else deadline
 
     def handle_timeout(self, *, now: float) -> None:
         self._connection.drive(now=now)
+        deadline = self._farewell()
+        if deadline is not None and now >= deadline:
+            self.receive_eof(now=now)
+
+    def _farewell(self) -> float | None:
+        """When it is too late for the last of it: the connection is over, but nothing has been taken since."""
+        session = self._connection.session
+        return self._seen + self._farewell_timeout if session is not None and session.is_over else None
 
 
 def _timeout_of(connection: Connection) -> float | None:

@@ -160,6 +160,18 @@ class Endpoint:
             return Response(405, headers={"allow": "GET"})
         return Response(200, self.description or b"", "application/json")
 
+    def answer(
+        self, part: str, request: Request, host: object, principal: Any = None, *, now: float
+    ) -> Response | WebSocketAccepted | Exchange:
+        """Answer a request for a part of it: "negotiate", "description", or "", which is `handle`d."""
+        match part:
+            case "negotiate":
+                return self.negotiate(request, now=now)
+            case "description":
+                return self.describe(request)
+            case _:
+                return self.handle(request, host, principal, now=now)
+
     def handle(
         self, request: Request, host: object, principal: Any = None, *, now: float
     ) -> Response | WebSocketAccepted | Exchange:
@@ -196,6 +208,13 @@ class Endpoint:
     def release(self, token: str) -> None:
         """The socket of this WebSocket is gone."""
         self._connections.pop(token, None)
+
+    def reopen(self) -> None:
+        """Begin anew after a shutdown: forget the ids of connections that have ended, and their deadlines."""
+        self._connections.clear()
+        self._due.clear()
+        self._deadlines.clear()
+        self._schedule.clear()
 
     def shut_down(self, *, now: float) -> None:
         """Let the connections that requests carry end in order; see `HubSession.shut_down`."""
@@ -269,7 +288,8 @@ class Endpoint:
         if refusal is not None:
             return refusal
         opened = self._open(found, request, Transport.SERVER_SENT_EVENTS, found, principal, now)
-        return opened if isinstance(opened, Response) else found.stream_events(host)
+        limit = self._config.close_timeout
+        return opened if isinstance(opened, Response) else found.stream_events(host, limit, now=now)
 
     def _poll(self, request: Request, host: object, principal: Any, now: float) -> Response | Exchange:
         found = self._find(request)

@@ -47,4 +47,7 @@ class Exchange(Protocol):
         """When `handle_timeout` wants to be called, or None."""
 
     def handle_timeout(self, *, now: float) -> None:
-        """A deadline may have passed. Early and spurious calls change nothing."""
+        """A deadline may have passed. Early and spurious calls change nothing.
+
+        Where the exchange is `finished` then, the client takes nothing any more: the socket is to be closed.
+        """

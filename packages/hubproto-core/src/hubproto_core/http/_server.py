@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from .._clients import HubContext, Member, Registry
 from .._config import HubConfig
@@ -16,7 +17,7 @@ from ._endpoint import Endpoint, EndpointConfig
 from ._messages import Request
 from ._server_connection import HttpConfig, HttpServerConnection
 
-__all__ = ["HubServer", "Mount"]
+__all__ = ["Host", "HubServer", "Mount"]
 
 _ROOM = 0.9  # of `max_connections`
 
@@ -29,6 +30,13 @@ class Mount:
     config: EndpointConfig
 
 
+class Host(Protocol):
+    """What carries connections or their requests, as the server sees it: a socket, or a scope of ASGI."""
+
+    def shut_down(self, *, now: float) -> None: ...
+    def cut_short(self, *, now: float) -> None: ...
+
+
 class HubServer:
     """Hubs at their paths, and the effects of all their connections. One for each listening server.
 
@@ -37,15 +45,15 @@ class HubServer:
 
     __slots__ = (
         "_authenticator",
-        "_connections",
         "_crowded",
         "_deadline",
         "_draining",
         "_endpoints",
-        "_http",
+        "_hosts",
         "_registries",
         "_told_to_hurry",
         "effects",
+        "http",
     )
 
     def __init__(
@@ -62,8 +70,8 @@ class HubServer:
         self.effects: EffectQueue[Effect] = EffectQueue()
         if not hubs:
             raise ValueError("a HubServer needs at least one hub")
-        self._http = http or HttpConfig()
-        self._connections: dict[HttpServerConnection, None] = {}
+        self.http: HttpConfig = http or HttpConfig()
+        self._hosts: dict[Host, None] = {}
         self._crowded = False  # `max_connections` was reached, and that was logged
         self._draining = False
         self._deadline: float | None = None  # when the shutdown has taken too long
@@ -92,7 +100,7 @@ class HubServer:
     @property
     def closed(self) -> bool:
         """`shut_down` was asked for and is done. Wait for `Wake` of this server until it is."""
-        return self._draining and not self._connections and not any(r.connections for r in self._registries.values())
+        return self._draining and not self._hosts and not any(r.connections for r in self._registries.values())
 
     def context(self, hub: Hub) -> HubContext:
         """Return one of the hubs as it is seen from outside of any call.
@@ -109,18 +117,18 @@ class HubServer:
     def connection(self, *, now: float) -> HttpServerConnection:
         """Return the machine for a socket that has just been accepted."""
         full = self._is_full()
-        connection = HttpServerConnection(self, self._http, now=now)
-        self._connections[connection] = None
+        connection = HttpServerConnection(self, self.http, now=now)
+        self.join(connection)
         if self._draining or full:
             connection.shut_down(now=now)
         return connection
 
     def _is_full(self) -> bool:
         """Whether another socket is one too many. That is logged again once there has been some room."""
-        limit = self._http.max_connections
+        limit = self.http.max_connections
         if limit is None:
             return False
-        count = len(self._connections)
+        count = len(self._hosts)
         if count <= limit * _ROOM:
             self._crowded = False
         if count >= limit and not self._crowded:
@@ -128,15 +136,19 @@ class HubServer:
             http_log.warning("%d connections are open: what is above is closed at once", limit, extra=facts(NOBODY))
         return count >= limit
 
-    def admission(self, endpoint: Endpoint, request: Request, host: HttpServerConnection) -> Admission | None:
+    def admission(self, endpoint: Endpoint, request: Request, host: object) -> Admission | None:
         """Return what decides about a request; None where everybody is let in and nobody is known."""
         if self._authenticator is None and endpoint.hub.policy is None:
             return None
         return Admission(endpoint.hub, self._authenticator, request, host, self.effects)
 
-    def forget(self, connection: HttpServerConnection) -> None:
-        """A socket is finished."""
-        if self._connections.pop(connection, connection) is None:
+    def join(self, host: Host) -> None:
+        """From now on it hears of the shutdown."""
+        self._hosts[host] = None
+
+    def forget(self, host: Host) -> None:
+        """It is finished."""
+        if self._hosts.pop(host, host) is None:
             self.effects.append(Wake(self))
 
     def find(self, path: str) -> tuple[Endpoint | None, str]:
@@ -165,6 +177,13 @@ class HubServer:
         if self._deadline is not None and now >= self._deadline:
             self._hurry(now)
 
+    def reopen(self) -> None:
+        """Serve again, after a shutdown that is done, or that nobody drives any longer."""
+        self._draining = self._told_to_hurry = False
+        self._deadline = None
+        for endpoint in self._endpoints.values():
+            endpoint.reopen()
+
     def close(self, *, now: float) -> None:
         """Shut down; asked for once more, do not wait for anything any longer."""
         if self._draining:
@@ -182,8 +201,8 @@ class HubServer:
             self._draining = True
             for endpoint in self._endpoints.values():
                 endpoint.shut_down(now=now)
-            for connection in list(self._connections):
-                connection.shut_down(now=now)
+            for host in list(self._hosts):
+                host.shut_down(now=now)
             self._deadline = now + max(endpoint.config.shutdown_timeout for endpoint in self._endpoints.values())
             self.effects.append(Wake(self))
 
@@ -200,8 +219,8 @@ class HubServer:
     def _cut_short(self, now: float) -> None:
         for session in self._sessions():
             session.cut_short(now=now)
-        for connection in list(self._connections):
-            connection.cut_short(now=now)
+        for host in list(self._hosts):
+            host.cut_short(now=now)
         self._deadline = None
 
     def _sessions(self) -> list[Member]:

@@ -87,7 +87,7 @@ class SocketOwner(Protocol):
     def find(self, path: str) -> tuple[Endpoint | None, str]:
         """Return the endpoint that a path belongs to, and which part of it: "", "negotiate" or "description"."""
 
-    def admission(self, endpoint: Endpoint, request: Request, host: HttpServerConnection) -> Admission | None:
+    def admission(self, endpoint: Endpoint, request: Request, host: object) -> Admission | None:
         """Return what decides about a request; None where everybody is let in and nobody is known."""
 
     def forget(self, connection: HttpServerConnection) -> None:
@@ -197,6 +197,9 @@ class HttpServerConnection:
             return
         if self._exchange is not None:
             self._exchange.handle_timeout(now=now)
+            if self._exchange.finished:  # without an end: the client takes nothing any more
+                self._finish(now)
+                return
             self._read_on(now)
         if self._watch.must_try(now=now):
             self._server.effects.append(Wake(self))
@@ -402,14 +405,8 @@ class HttpServerConnection:
 
     def _answer(self, asked: _Asked, principal: Any, now: float) -> None:
         request, endpoint = asked.request, asked.endpoint
-        answer: Response | WebSocketAccepted | Exchange
-        if asked.part == "negotiate":
-            answer = endpoint.negotiate(request, now=now)
-        elif asked.part == "description":
-            answer = endpoint.describe(request)
-        else:
-            wrong = _wrong_upgrade(request) if request.wants_websocket else None
-            answer = wrong or endpoint.handle(request, self, principal, now=now)
+        wrong = _wrong_upgrade(request) if request.wants_websocket and not asked.part else None
+        answer = wrong or endpoint.answer(asked.part, request, self, principal, now=now)
         if isinstance(answer, Response):
             self._reply_with(answer, now)
         elif isinstance(answer, WebSocketAccepted):
