@@ -214,7 +214,7 @@ class HttpServerConnection:
             data += self._transport.data_to_send(now=now)
             if self._transport.finished:
                 self._finish(now)
-        if data and self.finished:  # nobody asks for more, but this must be taken
+        if self._finished and data:  # nobody asks for more, but this must be taken
             self._timers.arm(Timer.CLOSE, now + self._config.idle_timeout)
         return data
 
