@@ -547,6 +547,17 @@ def test_a_first_attempt_that_fails_is_not_repeated_and_nothing_was_closed() -> 
     assert journey.told() == ["Connecting", "Connected"]
 
 
+def test_a_later_start_that_is_stopped_closes_nothing_either() -> None:
+    journey = Returning(None)
+    journey.cut()
+    journey.told()
+    journey.events = journey.client.events()
+    journey.start()
+    journey.client.stop(now=0.0)
+    assert journey.told() == ["Connecting"]
+    assert "was stopped before it was made" in journey.refused()
+
+
 def test_an_attempt_to_come_back_has_its_time_too() -> None:
     journey = Returning(0.0, 1.0, connect_timeout=7.0)
     journey.cut()

@@ -21,6 +21,8 @@ REQUIRED = frozenset(filter(None, os.environ.get("HUBPROTO_REQUIRE_PEERS", "").s
 JAVASCRIPT = Path(__file__).parent / "js"
 JAVA = Path(__file__).parent / "java"
 ASPNETCORE31 = Path(__file__).parent / "aspnetcore31"
+CARRIED = [("ws", "json"), ("ws", "msgpack"), ("sse", "json"), ("lp", "json"), ("lp", "msgpack")]
+"""Each transport with each encoding that it carries, as the programs that drive a server call them."""
 PREPARE_LIMIT = 300.0  # seconds for one step of what is done once: a download, or a build
 
 

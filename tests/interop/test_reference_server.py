@@ -20,6 +20,7 @@ from wsproto import ConnectionType
 from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
+import hubproto_core
 from hubproto_core import Codec, HubConfig, HubError, JsonCodec, MessagePackCodec, TransportError
 from tests.interop._lab import Labs, start_lab
 from tests.interop.lab_hub import Zoo
@@ -74,7 +75,16 @@ OLDEST = Microsofts(
     OldZoo,
     tells_upload_errors=False,
 )
-TRANSPORTS = [Transport("WebSockets", {}, elsewhere="/lphub")]
+TRANSPORTS = [
+    Transport("WebSockets", {"transports": [hubproto_core.Transport.WEB_SOCKETS]}, elsewhere="/lphub"),
+    Transport(
+        "ServerSentEvents",
+        {"transports": [hubproto_core.Transport.SERVER_SENT_EVENTS]},
+        elsewhere="/wshub",
+        text_only=True,
+    ),
+    Transport("LongPolling", {"transports": [hubproto_core.Transport.LONG_POLLING]}, elsewhere="/wshub"),
+]
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,10 @@ class AsyncioRuntime(Runtime):
         return hubproto_asyncio.serve(hub, path, **options)
 
     def connect(self, url: str, **options: Any) -> Connection:
-        return hubproto_asyncio.connect(url, **self.of_clients, **options)
+        return hubproto_asyncio.connect(url, **{**self.of_clients, **options})
 
     def client(self, url: str, **options: Any) -> Connection:
-        return hubproto_asyncio.HubClient(url, **self.of_clients, **options)
+        return hubproto_asyncio.HubClient(url, **{**self.of_clients, **options})
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -51,10 +51,10 @@ class TrioRuntime(Runtime):
             raise error
 
     def connect(self, url: str, **options: Any) -> Connection:
-        return hubproto_trio.connect(url, **self.of_clients, **options)
+        return hubproto_trio.connect(url, **{**self.of_clients, **options})
 
     def client(self, url: str, **options: Any) -> Connection:
-        return hubproto_trio.HubClient(url, **self.of_clients, **options)
+        return hubproto_trio.HubClient(url, **{**self.of_clients, **options})
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)

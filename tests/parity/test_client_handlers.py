@@ -10,10 +10,8 @@ import pytest
 
 from hubproto_core import Call, Hub, HubConfig
 from tests.kit.peer import Peer
-from tests.kit.runtimes import Runtime, over_each_transport
+from tests.kit.runtimes import Runtime
 from tests.kit.tcp import Tcp
-
-pytestmark = over_each_transport
 
 
 @dataclass

@@ -35,7 +35,7 @@ from hubproto_core import (
     TransportError,
 )
 from tests.kit.peer import Peer
-from tests.kit.runtimes import Connection, Runtime
+from tests.kit.runtimes import Connection, Runtime, over_each_transport
 from tests.kit.tcp import Tcp
 
 SOON = ReconnectPolicy(delays=[0.0, 0.01], max_attempts=1000, growth=1)
@@ -94,6 +94,7 @@ def says_farewell(**members: Any) -> Callable[[Peer], Any]:
 # --- start and stop --------------------------------------------------------------------------------------------------
 
 
+@over_each_transport
 async def test_a_client_starts_and_stops_again_and_again(rt: Runtime) -> None:
     async with rt.serve(news_hub()) as server, rt.client(server.url) as client:
         seen = [client.state]
@@ -110,6 +111,7 @@ async def test_a_client_starts_and_stops_again_and_again(rt: Runtime) -> None:
     assert seen == [ClientState.DISCONNECTED] + [ClientState.CONNECTED, ClientState.DISCONNECTED] * 3
 
 
+@over_each_transport
 async def test_handlers_outlive_a_stop(rt: Runtime) -> None:
     news: list[str] = []
     async with rt.serve(news_hub()) as server, rt.client(server.url) as client:
@@ -173,6 +175,7 @@ async def test_leaving_says_farewell_to_a_client_that_was_started(rt: Runtime) -
 # --- coming back -----------------------------------------------------------------------------------------------------
 
 
+@over_each_transport
 async def test_a_client_comes_back_and_its_handlers_fire(rt: Runtime) -> None:
     hub = news_hub()
     told: list[Any] = []
@@ -284,6 +287,7 @@ async def test_the_server_decides_who_may_return(rt: Runtime, allow: bool) -> No
         assert server.count == 1 + allow
 
 
+@over_each_transport
 async def test_a_client_gives_up_as_its_policy_says(rt: Runtime) -> None:
     asked: list[Retry] = []
 
@@ -335,6 +339,7 @@ async def test_without_reconnect_a_cut_is_the_end(rt: Runtime) -> None:
 # --- callbacks -------------------------------------------------------------------------------------------------------
 
 
+@over_each_transport
 async def test_callbacks_may_wait_and_call_the_hub(rt: Runtime) -> None:
     sums: list[int] = []
     async with rt.serve(news_hub()) as server:
@@ -443,7 +448,7 @@ async def test_stopping_while_reconnecting(rt: Runtime, during: str) -> None:
         if count == 1:
             await breaks_at_a_message(await Peer.answer(tcp))
         else:
-            await (await Peer.accept(tcp)).tcp.receive_all()
+            await tcp.receive_all()
 
     policy = ReconnectPolicy(delays=[60 if during == "the wait" else 0])
     async with rt.listen(server) as port:
@@ -468,6 +473,20 @@ async def test_stopping_a_frozen_server_s_client_takes_the_close_timeout(rt: Run
         async with rt.connect(f"http://127.0.0.1:{port}/hub", skip_negotiation=True, config=config) as client:
             async with rt.fail_after(2):
                 await client.stop()
+            assert client.state is ClientState.DISCONNECTED
+        thawed.set()
+
+
+async def test_stopping_can_be_cancelled(rt: Runtime) -> None:
+    async def frozen(peer: Peer) -> None:
+        await thawed.wait()
+
+    thawed = rt.Event()
+    async with rt.listen(Server(frozen)) as port:
+        async with rt.connect(f"http://127.0.0.1:{port}/hub", skip_negotiation=True) as client:
+            async with rt.move_on_after(0.05) as outcome:
+                await client.stop()
+            assert outcome.cancelled
             assert client.state is ClientState.DISCONNECTED
         thawed.set()
 
@@ -498,6 +517,7 @@ def sessions() -> int:
     return sum(type(thing) is ClientSession for thing in gc.get_objects())
 
 
+@over_each_transport
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts the open files of Linux")
 @pytest.mark.parametrize("abruptly", [False, True], ids=["in order", "abruptly"])
 async def test_a_server_that_restarts_50_times_leaves_nothing_behind_at_its_client(rt: Runtime, abruptly: bool) -> None:

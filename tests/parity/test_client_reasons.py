@@ -34,7 +34,7 @@ from hubproto_core import (
 )
 from hubproto_core.http import Request
 from tests.kit.peer import Peer
-from tests.kit.runtimes import Runtime
+from tests.kit.runtimes import Runtime, over_each_transport
 from tests.kit.tcp import Tcp
 from tests.kit.wire import pack
 from tests.parity.test_client_lifecycle import free_port
@@ -177,6 +177,7 @@ async def test_the_token_is_asked_for_before_the_first_connection(
         assert guard.asked == 1
 
 
+@over_each_transport
 @pytest.mark.parametrize("provider", PROVIDERS, ids=["plain", "async"])
 async def test_a_token_that_is_stale_is_replaced_once(rt: Runtime, provider: Callable[[Guard], Any]) -> None:
     guard = Guard(rt)
@@ -191,6 +192,7 @@ async def test_a_token_that_is_stale_is_replaced_once(rt: Runtime, provider: Cal
         assert guard.asked == 4
 
 
+@over_each_transport
 @pytest.mark.parametrize("provider", PROVIDERS, ids=["plain", "async"])
 async def test_every_attempt_asks_again(rt: Runtime, provider: Callable[[Guard], Any]) -> None:
     guard = Guard(rt)

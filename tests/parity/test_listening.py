@@ -234,6 +234,25 @@ async def test_one_connection_too_many_is_closed_at_once(rt: Runtime) -> None:
             assert await peer.read() == SUM
 
 
+async def test_a_socket_that_does_not_take_its_last_answer_is_dropped(rt: Runtime) -> None:
+    async with rt.serve(small_hub(), http=HttpConfig(idle_timeout=0.6, send_timeout=0.3)) as server:
+        with await Tcp.connect_cramped(rt, server.port) as tcp:
+            await tcp.send(b"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n" * 1500 + b"nonsense\r\n\r\n")
+            with await rt.tcp(server.port) as idle:
+                await idle.send(b"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n")
+                await idle.receive_all()  # until it has been idle for as long, which began later
+            heard = await tcp.receive_all()
+    assert heard.startswith(b"HTTP/1.1 404 ")
+    assert b"HTTP/1.1 400 " not in heard
+
+
+async def test_a_body_that_does_not_come_is_answered(rt: Runtime) -> None:
+    async with rt.serve(small_hub(), http=HttpConfig(request_timeout=0.3)) as server:
+        with await rt.tcp(server.port) as tcp:
+            await tcp.send(b"POST /hub/negotiate HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
+            assert (await tcp.receive_all()).startswith(b"HTTP/1.1 408 ")
+
+
 # --- pages of other origins ------------------------------------------------------------------------------------------
 
 

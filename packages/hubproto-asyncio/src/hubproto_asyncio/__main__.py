@@ -10,6 +10,7 @@ from typing import assert_never
 
 from hubproto_core import HubProtoError
 from hubproto_core.cli import Command, InvokeCommand, ServeCommand, StreamCommand, parse, to_json
+from hubproto_core.http import EndpointConfig, Mount
 
 from . import connect, serve
 
@@ -37,7 +38,8 @@ async def run_server(command: ServeCommand) -> int:
     """Serve until a signal comes; with a second one, cancel what runs, and return the status that says so."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     status = 0
-    async with serve(command.hub, command.path, command.host, command.port, config=command.config) as server:
+    mount = Mount(command.hub, EndpointConfig(allowed_origins=command.origins))
+    async with serve(mount, command.path, command.host, command.port, config=command.config) as server:
 
         def stop(number: signal.Signals) -> None:
             nonlocal status

@@ -53,10 +53,10 @@ class HubClient:
     `headers` and `access_token` go with every request; the latter may be a function, plain or async, that is asked for
     the token before each attempt to connect, and once more when the server answers 401. `transports` are those that may
     carry the connection; the server says in which order they are tried. `skip_negotiation` opens the WebSocket at once.
-    `protocol` is the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its
-    own. `connect_timeout` is how many seconds one attempt may take. `reconnect` brings the client back when the
-    connection is lost: True after 0, 2, 10 and 30 s; a `ReconnectPolicy`; or any function from a `Retry` to seconds, or
-    None to give up. The timeouts of `config` are the client's; its `max_message_size` is unlimited unless you set one.
+    `protocol` is the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its own.
+    `connect_timeout` is how many seconds one attempt may take. `reconnect` brings the client back when the connection
+    is lost: True after 0, 2, 10 and 30 s; a `ReconnectPolicy`; or any function from a `Retry` to seconds, or None to
+    give up. The timeouts of `config` are the client's; its `max_message_size` is unlimited unless you set one.
     `call_headers` is asked at every call, where it is made, for headers of the message:
     `hubproto_core.opentelemetry.trace_headers` gives `traceparent`. docs/client.md says more.
 

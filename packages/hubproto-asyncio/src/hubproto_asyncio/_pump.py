@@ -59,8 +59,7 @@ class SocketPump(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._runner.remove_socket(self._machine)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._disarm()
         self._lost.set_result(None)
         error = TransportError(f"the connection was lost: {exc or 'cut off'}")
         self._machine.receive_eof(error, now=self._loop.time())
@@ -87,6 +86,8 @@ class SocketPump(asyncio.Protocol):
     def flush(self) -> None:
         """Write what there is to write, then do what the machine wants next."""
         machine, transport = self._machine, self._transport
+        if transport.is_closing():
+            return
         now = self._loop.time()
         stuck = not self._writing
         if stuck:
@@ -96,10 +97,14 @@ class SocketPump(asyncio.Protocol):
             if data:
                 transport.write(data)
         if machine.finished:
-            if stuck:
+            deadline = machine.next_timeout()  # of the last bytes: they, too, may be for somebody who takes none
+            in_time = deadline is not None and deadline > now
+            if stuck and not in_time:
                 transport.abort()
             else:
                 transport.close()
+                self._disarm()
+                self._arm(deadline)
             return
         if machine.want_read is not self._reading:
             self._reading = not self._reading
@@ -113,13 +118,20 @@ class SocketPump(asyncio.Protocol):
         """See to it that the machine is asked at its deadline. A timer that is early is left to find that out."""
         if deadline is None or deadline >= self._alarm:
             return
-        if self._timer is not None:
-            self._timer.cancel()
+        self._disarm()
         self._alarm = deadline
         self._timer = self._loop.call_at(deadline, self._fall_due)
 
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._alarm = math.inf
+
     def _fall_due(self) -> None:
         self._alarm = math.inf
+        if self._transport.is_closing():  # the last bytes were not taken in time
+            self._transport.abort()
+            return
         self._machine.handle_timeout(now=self._loop.time())
         self._turn()
 

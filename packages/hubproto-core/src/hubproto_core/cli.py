@@ -28,6 +28,7 @@ class ServeCommand:
     port: int
     path: str
     config: HubConfig
+    origins: tuple[str, ...] = ()
 
     def farewell(self, signal: str, *, again: bool) -> str:
         """Return what a server says when a signal comes, for the first time or after that."""
@@ -70,6 +71,13 @@ def parse(arguments: Sequence[str], program: str) -> Command:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
     serve.add_argument("--path", default="/", help="path of the hub (default: %(default)s)")
+    serve.add_argument(
+        "--origin",
+        metavar="ORIGIN",
+        action="append",
+        default=[],
+        help="another origin whose pages may use the hub, for example http://localhost:5173; may be repeated",
+    )
     serve.add_argument("--detailed-errors", action="store_true", help="tell clients about exceptions")
 
     for name, help_text in (("invoke", "call a method and print its result"), ("stream", "print a stream's items")):
@@ -90,7 +98,7 @@ def parse(arguments: Sequence[str], program: str) -> Command:
         if not options.path.startswith("/"):
             parser.error(f"--path starts with a slash: {options.path!r}")
         config = replace(hub.config, detailed_errors=hub.config.detailed_errors or options.detailed_errors)
-        return ServeCommand(hub, options.host, options.port, options.path, config)
+        return ServeCommand(hub, options.host, options.port, options.path, config, tuple(options.origin))
     kind = InvokeCommand if options.command == "invoke" else StreamCommand
     return kind(options.url, options.method, tuple(options.arguments), options.protocol)
 

@@ -11,6 +11,7 @@ import trio
 
 from hubproto_core import HubProtoError
 from hubproto_core.cli import Command, InvokeCommand, ServeCommand, StreamCommand, parse, to_json
+from hubproto_core.http import EndpointConfig, Mount
 
 from . import Server, connect, serve
 
@@ -41,7 +42,7 @@ async def run_server(command: ServeCommand) -> int:
 
     async def serve_hub(task_status: trio.TaskStatus[Server]) -> None:
         await serve(
-            command.hub,
+            Mount(command.hub, EndpointConfig(allowed_origins=command.origins)),
             command.path,
             command.host,
             command.port,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .._auth import Authorization, is_plain
@@ -10,7 +10,7 @@ from .._effects import CancelCall, EffectSink, StartCall, Wake
 from .._errors import HubProtoError
 from .._hub import Hub
 from .._logs import connection_facts, facts, http_log, one_line
-from .._running import RunningCall
+from .._running import PlainCallOwner, RunningCall
 from ._messages import Request, Response
 
 __all__ = ["AccessDenied", "Admission", "Authenticator"]
@@ -54,7 +54,7 @@ def _facts(hub: Hub, error: Exception | None = None) -> dict[str, object]:
     return facts(connection_facts(hub.name, None, None), error=error)
 
 
-class Admission:
+class Admission(PlainCallOwner):
     """Decides about one request. `Wake(host)` says that it is decided: then there is an `answer`, or it is `admitted`.
 
     To the shell it is the owner of two calls, the authenticator's and the policy's, one after the other.
@@ -96,25 +96,6 @@ class Admission:
             self._decide(_TOO_SLOW)
 
     # CallOwner
-
-    def must_wait(self, call: RunningCall) -> bool:
-        """See `Session`; nothing here is a stream."""
-        raise AssertionError(f"the {call.label} streams nothing")
-
-    def build_arguments(self, call: RunningCall, iterators: Sequence[Any]) -> Sequence[Any]:
-        """See `Session`."""
-        return call.arguments
-
-    def open_stream(self, call: RunningCall, result: Any) -> Any:
-        """See `Session`; nothing here is a stream."""
-        raise AssertionError(f"the {call.label} streams nothing")
-
-    def send_item(self, call: RunningCall, item: Any) -> bool:
-        """See `Session`; nothing here is a stream."""
-        raise AssertionError(f"the {call.label} streams nothing")
-
-    def call_waits(self, call: RunningCall) -> None:
-        """See `Session`."""
 
     def call_returned(self, call: RunningCall, result: Any = None) -> None:
         """See `Session`."""

@@ -154,7 +154,7 @@ class Carrier:
         self._wake()
 
     def hear(self, data: bytes, *, now: float) -> None:
-        """The server says something."""
+        """The server says something; before there is a session, that can be nothing."""
         if self.session is not None:
             self.session.receive_data(data, now=now)
 
@@ -205,6 +205,8 @@ class Carrier:
                 self.abandon()
             elif begins:
                 self._wake()
+        if self._post is None or self._post.idle:
+            self._speak()  # a ping, for example, that nobody has asked for
         self.owner.session_moved(socket, now=now)
 
     def session_timeout(self) -> float | None:
@@ -221,16 +223,20 @@ class Carrier:
         return session is not None and (session.unsent > 0 or (session.closed is not None and self._has_to_delete()))
 
     def _wake(self) -> None:
-        if self._over:
+        if not self._over:
+            self._effects.append(Wake(self._get))
+            if self._farewell and not self._has_more_to_say() and (self._post is None or self._post.idle):
+                self.abandon()
+            self._speak()
+
+    def _speak(self) -> None:
+        if self._over or not self._has_more_to_say():
             return
-        self._effects.append(Wake(self._get))
-        if self._post is not None:
-            self._effects.append(Wake(self._post))
-        elif self._has_more_to_say():
+        if self._post is None:
             self._post = _Poster(self, self._target)
             self.owner.open(self._post)
-        elif self._farewell:
-            self.abandon()
+        else:
+            self._effects.append(Wake(self._post))
 
 
 class _CarrierSocket(RequestSocket):

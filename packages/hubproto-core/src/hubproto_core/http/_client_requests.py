@@ -59,7 +59,7 @@ class RequestSocket(ClientSocket):
 
     @property
     def idle(self) -> bool:
-        """No request is waiting for its answer."""
+        """No request waits for its answer."""
         return not self._busy
 
     def abandon(self) -> None:
@@ -74,7 +74,8 @@ class RequestSocket(ClientSocket):
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         if not self._finished:
-            if error is None and not self._spent:
+            begun = not self._busy or self._answer is not None
+            if error is None and begun and not self._spent:
                 self._h11.receive_data(b"")
                 self._advance(now)
             if self._busy and not self._finished:

@@ -191,8 +191,11 @@ class Connection:
         while self._posts:
             post = self._posts[0]
             if not self._gone:
-                if post.held and not self._take(post, now):
-                    return
+                if post.held:
+                    if not self._take(post, now):
+                        return
+                    if not post.ended:
+                        self._wake(post)  # there is room for more of it
                 if not post.ended:
                     return
             post.answer = Response(404 if self._gone else 200)
@@ -208,8 +211,7 @@ class Connection:
     def fill(self, poll: Poll, now: float) -> None:
         """Answer a poll, if there is anything to say or never will be, or it has waited long enough."""
         assert self.session is not None
-        self.take_posts(now)
-        data = self.session.data_to_send(now=now)
+        data = self._said(self.session, now)
         if data:
             poll.answer = Response(200, data, _DATA, NO_CACHE)
         elif self.session.closed is not None:
@@ -224,8 +226,7 @@ class Connection:
     def next_events(self, stream: EventStream, now: float) -> bytes:
         """Return what there is to say to a listener. The stream ends with the session."""
         assert self.session is not None
-        self.take_posts(now)
-        payload = self.session.data_to_send(now=now)
+        payload = self._said(self.session, now)
         if self.session.closed is not None:
             stream.finished = True
             self._get = None
@@ -245,6 +246,13 @@ class Connection:
                 self._go(now)
 
     # within
+
+    def _said(self, session: HubSession, now: float) -> bytes:
+        self.take_posts(now)
+        data = session.data_to_send(now=now)
+        if self._posts:
+            self.take_posts(now)  # the session may have caught up just now, and take more
+        return data
 
     def _wake(self, exchange: Exchange) -> None:
         self._effects.append(Wake(exchange.host))

@@ -137,6 +137,8 @@ class WebSocketTransport:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
+        if self.finished:
+            return None
         if self.session.is_over and not self._close_sent:
             return self._seen + self._close_timeout
         resumes = self._resumes if self._behind and self._reads_on else None
