@@ -450,7 +450,7 @@ def meet(server: Server, attack: str, scale: float, turn: Callable[[], float]) -
 def settle(server: Server, before: int, turn: Callable[[], float]) -> None:
     """Wait until the server has as much memory as before, or has had the time to forget everybody."""
     deadline = time.monotonic() + 2 * PATIENCE
-    while server.memory() > before and time.monotonic() < deadline:
+    while server.memory() > before * (1 + GROWTH) / 2 and time.monotonic() < deadline:
         turn()
 
 
@@ -462,9 +462,9 @@ def measure(runtime: str, attack: str, scale: float = 1.0) -> Figures:
             clients.append(Honest(server.port))
             ends.callback(clients[-1].close)
         turn = partial(take_turn, itertools.cycle(clients))
-        for _ in range(QUIET):  # the server and this process are warm then
+        for _ in range(round(QUIET * scale)):  # the server and this process are warm then
             turn()
-        quiet = [turn() for _ in range(QUIET)]
+        quiet = [turn() for _ in range(round(QUIET * scale))]
         fresh = server.memory()
         meet(server, attack, scale, turn)
         settle(server, fresh, turn)
