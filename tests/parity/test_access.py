@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hubproto_core import Authorization, Call, Hub, HubError, Principal, TransportError, authenticated
+from hubproto_core import Authorization, Call, Hub, HubError, Principal, Transport, TransportError, authenticated
 from hubproto_core.http import AccessDenied, HttpConfig, Request
 from tests.kit.runtimes import Runtime
 
@@ -154,7 +154,10 @@ async def test_an_authenticator_that_fails_tells_nobody_why(rt: Runtime, caplog:
             for skip_negotiation in (False, True):  # the server outlives both
                 with pytest.raises(TransportError, match="status 500"):
                     async with rt.connect(
-                        f"{server.origin}{path}", headers=bearer("s3cr3t"), skip_negotiation=skip_negotiation
+                        f"{server.origin}{path}",
+                        headers=bearer("s3cr3t"),
+                        skip_negotiation=skip_negotiation,
+                        transports=[Transport.WEB_SOCKETS],
                     ):
                         raise AssertionError("it was let in")
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
