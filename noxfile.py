@@ -103,6 +103,7 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.hostile")
     if sys.platform == "linux":
         session.run("python", "-m", "benchmarks.slow_consumers")
+        session.run("python", "-m", "benchmarks.attacks")
 
 
 @nox.session

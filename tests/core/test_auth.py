@@ -317,6 +317,28 @@ def test_a_shutdown_waits_for_a_decision_but_begins_nothing() -> None:
 # --- expiry ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_client_may_show_anew_who_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    client = HubPeer(make_hub(), principal=ANN, user="ann", expires=7.0)
+    session: HubSession = client.session
+    later = Principal("ann", roles=frozenset({"later"}))
+    session.renew("ann", later, 9.0)
+    assert session.principal is later
+    assert session.next_timeout() == 9.0
+    session.renew("ann", later, None)
+    session.handle_timeout(now=9.0)
+    assert session.closed is None
+    assert caplog.records == []
+    session.renew("b\nob", None, 11.0)
+    assert [session.user, session.principal] == ["ann", None]
+    (record,) = caplog.records
+    assert record.getMessage() == "connection c1: a poll of another user is accepted: b\\nob"
+    assert (record.levelno, vars(record)["user_id"]) == (logging.WARNING, "ann")
+    session.handle_timeout(now=11.0)
+    assert client.hear(now=11.0) == [{"type": 7, "allowReconnect": True}]
+    session.renew("ann", later, 12.0)
+    assert session.next_timeout() is None
+
+
 def test_a_connection_ends_when_its_principal_expires(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     client = HubPeer(make_hub(), principal=ANN, expires=7.0)

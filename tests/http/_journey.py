@@ -17,7 +17,7 @@ from hubproto_core import (
 )
 from hubproto_core.http import ClientOptions, ClientSocket, HubClient, OpenSocket
 from hubproto_core.http._websocket import accept_token
-from tests.http._site import Entropy, split
+from tests.http._site import Entropy, goes_on, split
 from tests.kit.shell import Shell
 from tests.kit.wire import pack
 
@@ -106,6 +106,8 @@ class Journey:
     def receive(self, data: bytes) -> None:
         """Bytes come on the socket opened last."""
         self.socket.receive_data(data, now=self.now)
+        while goes_on(self.socket, self.now):
+            pass
         self.run()
 
     def open(self, behind: bytes = b"", *, handshake: bool = True) -> None:

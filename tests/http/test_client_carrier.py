@@ -300,6 +300,20 @@ def test_a_socket_that_breaks_behind_the_end_of_its_stream_leaves_nothing_to_wai
     assert trip.client.stopped
 
 
+def test_a_post_that_nobody_takes_behind_the_end_of_the_stream_is_no_error() -> None:
+    trip = Events(config=HubConfig(stream_buffer=1))
+    session = trip.client.started()
+    stream = session.stream("Count")
+    trip.said()
+    session.send("Note")
+    assert trip.post.request() is not None
+    trip.say(*({"type": 2, "invocationId": "1", "item": n} for n in range(4)))
+    trip.get.receive(b"0\r\n\r\n")
+    trip.post.answer(404)
+    assert take(trip, stream) == [0, 1, 2, 3]
+    assert "is closed" in trip.refused()
+
+
 CUTS = {
     "within an event": (
         encode_event(pack({"type": 6}))[:-2] + b"",
@@ -484,6 +498,19 @@ def test_an_idle_socket_is_not_kept_for_long() -> None:
     assert trip.post.socket.finished
     assert trip.post.socket.next_timeout() is None
     assert trip.client.state == "connected"
+
+
+def test_a_socket_whose_post_has_no_answer_yet_is_not_idle() -> None:
+    trip = Events()
+    assert trip.post.request() is None
+    trip.client.started().send("Note")
+    assert trip.post.request() is not None
+    assert trip.post.socket.next_timeout() is None
+    trip.now = 5.0
+    trip.post.socket.handle_timeout(now=5.0)
+    trip.post.answer()
+    assert trip.post.request() is None
+    assert trip.post.socket.next_timeout() == 9.0
 
 
 @pytest.mark.parametrize("how", ["cut", "broken", "not opened", "no HTTP"])

@@ -428,6 +428,42 @@ def test_a_body_is_taken_as_fast_as_the_session_takes_it() -> None:
     assert first.response(now=0.0) == second.response(now=0.0) == Response(200)
 
 
+@pytest.mark.parametrize("transport", [Transport.LONG_POLLING, Transport.SERVER_SENT_EVENTS])
+def test_a_body_is_taken_when_there_is_room_again_though_there_is_nothing_to_say(transport: Transport) -> None:
+    lab = polling() if transport is Transport.LONG_POLLING else streaming()[0]
+    slow = {"type": 1, "target": "Slow", "arguments": []}
+    lab.say(slow, slow)
+    get: Any = lab.poll() if transport is Transport.LONG_POLLING else lab.connection._get
+    assert get.response(now=0.0) is None or transport is Transport.SERVER_SENT_EVENTS
+    post = lab.post(pack({"type": 6}))
+    assert post.response(now=0.0) is None
+    lab.shell.woken.clear()
+    lab.shell.finish(lab.shell.find("Slow"))
+    assert {"post", get.host} <= set(lab.shell.woken)
+    assert post.response(now=0.0) is None  # whoever is woken first
+    lab.shell.woken.clear()
+    get.response(now=0.0)
+    assert get.data_to_send(now=0.0) == b""
+    assert lab.shell.was_woken("post")
+    assert post.response(now=0.0) == Response(200)
+
+
+def test_a_body_is_read_on_when_the_listener_has_made_room_for_it() -> None:
+    lab, stream = streaming()
+    slow = {"type": 1, "invocationId": "5", "target": "Slow", "arguments": []}
+    lab.say(slow, slow)
+    post = lab.connection.post("post")
+    post.receive_data(pack(ADD)[:20], now=0.0)
+    wanted = [post.want_read]
+    lab.shell.finish(lab.shell.find("Slow"))
+    lab.shell.run()
+    lab.shell.woken.clear()
+    stream.data_to_send(now=0.0)
+    lab.shell.run()
+    assert "post" in lab.shell.woken
+    assert [*wanted, post.want_read] == [False, True]
+
+
 def test_bodies_do_not_mix() -> None:
     lab = polling()
     one, other = lab.connection.post("one"), lab.connection.post("other")

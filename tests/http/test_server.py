@@ -309,7 +309,7 @@ def test_whoever_takes_no_answers_is_not_read_on_and_closed_in_the_end() -> None
 
 
 def test_the_last_answer_must_be_taken_in_time() -> None:
-    socket = site(idle_timeout=60.0).socket()
+    socket = site(send_timeout=60.0).socket()
     socket.conn.receive_data(http("GET", "/nothing") * 10 + b"nonsense\r\n\r\n", now=1.0)
     assert over(socket)
     assert len(answers(socket.conn.data_to_send(now=2.0))) == 11
@@ -319,7 +319,7 @@ def test_the_last_answer_must_be_taken_in_time() -> None:
 
 
 def test_the_last_frames_must_be_taken_in_time() -> None:
-    peer = site(idle_timeout=60.0).websocket()
+    peer = site(send_timeout=60.0).websocket()
     conn = peer.socket.conn
     conn.receive_data(peer.ws.send(CloseConnection(1000)), now=1.0)
     assert conn.data_to_send(now=2.0)
@@ -987,7 +987,7 @@ def test_a_listener_that_takes_nothing_is_still_served_its_deadlines() -> None:
     assert chunks(stream.take(now=15.0)) == [b'data: {"type":6}\x1e\r\n\r\n']
 
 
-def test_a_listener_that_takes_nothing_is_given_up() -> None:
+def test_a_listener_that_leaves_too_much_unread_is_given_up() -> None:
     served = site(HubConfig(send_limit=10_000))
     stream, target = streaming(served)
     for _ in range(2):
@@ -1043,6 +1043,56 @@ def test_a_socket_that_nothing_is_asked_on_is_cut_short_as_well() -> None:
     socket = site().socket()
     socket.conn.cut_short(now=0.0)
     assert over(socket)
+
+
+def test_a_listener_that_takes_nothing_is_given_up() -> None:
+    served = site(HubConfig(keep_alive_interval=100.0), send_timeout=10.0)
+    stream, target = streaming(served)
+    conn = stream.conn
+    served.socket().ask(posted(target, ADD))
+    assert conn.data_to_send(now=1.0)
+    assert conn.next_timeout() == 6.0
+    served.shell.woken.clear()
+    conn.handle_timeout(now=6.0)
+    assert served.shell.was_woken(conn)
+    assert conn.data_to_send(now=6.0) == b""  # so it had been taken
+    assert conn.next_timeout() == 100.0
+    served.socket().ask(posted(target, ADD))
+    assert conn.data_to_send(now=20.0)
+    for now in (25.0, 29.9):
+        conn.handle_timeout(now=now)
+        assert not over(stream)
+    conn.handle_timeout(now=30.0)
+    assert over(stream)
+    assert served.socket().ask(posted(target, ADD)).status == 404
+
+
+def test_a_poll_whose_answer_is_not_taken_is_cut_and_its_client_is_gone() -> None:
+    served = site(send_timeout=10.0)
+    target = polling(served)
+    served.socket().ask(posted(target, ADD))
+    poller = served.socket()
+    poller.conn.receive_data(http("GET", target), now=0.0)
+    assert SUM in poller.conn.data_to_send(now=0.0)
+    assert poller.conn.next_timeout() == 5.0
+    for now in (5.0, 10.0):
+        poller.conn.handle_timeout(now=now)
+    assert over(poller)
+    served.server.handle_timeout(now=15.0)
+    assert served.socket().ask(http("GET", target)).status == 404
+
+
+def test_the_last_answer_on_a_socket_has_its_time_as_well() -> None:
+    served = site(send_timeout=10.0)
+    socket = served.socket()
+    socket.conn.receive_data(http("GET", "/elsewhere", "Connection: close"), now=0.0)
+    assert socket.conn.data_to_send(now=0.0)
+    assert over(socket)
+    assert socket.conn.next_timeout() == 10.0
+    socket.conn.handle_timeout(now=9.9)
+    assert socket.conn.next_timeout() == 10.0
+    socket.conn.handle_timeout(now=10.0)
+    assert socket.conn.next_timeout() is None
 
 
 # --- posted bodies ---------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from hubproto_core import (
 )
 from hubproto_core.http import WebSocketTransport
 from hubproto_core.http._websocket import accept_token, new_key
-from tests.http._site import ACCEPT, KEY, masked, split
+from tests.http._site import ACCEPT, KEY, goes_on, masked, split
 from tests.kit.shell import WAITS, Shell
 from tests.kit.wire import HANDSHAKE, pack, pieces
 
@@ -63,7 +63,7 @@ class Wire:
         self.shell.run()
         while True:
             data = self.transport.data_to_send(now=now)
-            if not self.shell.run() and not data:
+            if not self.shell.run() and not data and not goes_on(self.transport, now):
                 return taken
             taken += data
 
@@ -199,9 +199,63 @@ def test_reading_stops_while_pongs_pile_up() -> None:
     wire = served()
     flood = b"".join(wire.far.send(Ping(b"x" * 125)) for _ in range(1000))
     wire.transport.receive_data(flood, now=0.0)
+    now = 0.0
+    while (due := wire.transport.next_timeout()) is not None and due < 1.0:
+        now = due
+        wire.transport.handle_timeout(now=now)
     assert not reads(wire)
-    assert len(wire.frames()) == 1000
+    assert len(wire.frames(now)) == 544  # a pong more than fit in, as full turns go
+    while not reads(wire):
+        now += 0.01
+        wire.transport.handle_timeout(now=now)
+    assert len(wire.frames(now)) == 1000 - 544
+
+
+def test_frames_are_read_in_turns() -> None:
+    wire = served()
+    wire.transport.receive_data(b"".join(wire.far.send(TextMessage(CALL.decode())) for _ in range(100)), now=1.0)
+    turns = []
+    for _ in range(4):
+        while (ran := wire.shell.run()) or (data := wire.transport.data_to_send(now=1.0)):
+            if not ran:
+                wire.far.receive_data(data)
+        turns.append(len(split(list(wire.far.events()))[0]))
+        assert reads(wire) is (sum(turns) == 100)
+        goes_on(wire.transport, 1.0)
+    assert turns == [29, 29, 29, 13]  # of up to 32 frames, and less when they are not the smallest
+
+
+def test_large_frames_count_for_many() -> None:
+    wire = served(HubConfig(max_message_size=None))
+    record = pack({"type": 6, "x": "y" * 10_000}).decode()
+    wire.transport.receive_data(b"".join(wire.far.send(TextMessage(record)) for _ in range(10)), now=1.0)
+    turns = 1
+    while not reads(wire):
+        assert goes_on(wire.transport, 1.0)
+        turns += 1
+    assert turns > 5
+
+
+@pytest.mark.parametrize("fragments", [False, True], ids=["pings", "empty fragments"])
+def test_after_frames_that_say_nothing_there_is_a_rest(fragments: bool) -> None:
+    wire = served()
+    empty = TextMessage("", message_finished=False) if fragments else Ping(b"")
+    wire.transport.receive_data(b"".join(wire.far.send(empty) for _ in range(40)), now=1.0)
+    assert not reads(wire)
+    wire.transport.data_to_send(now=1.0)
+    assert wire.transport.next_timeout() == pytest.approx(1.01)
+    wire.transport.handle_timeout(now=1.005)
+    assert not reads(wire)
+    wire.transport.handle_timeout(now=1.02)
     assert reads(wire)
+
+
+def test_what_comes_meanwhile_waits_its_turn() -> None:
+    wire = served()
+    wire.transport.receive_data(b"".join(wire.far.send(Ping(b"first")) for _ in range(40)), now=1.0)
+    wire.transport.receive_data(wire.far.send(Ping(b"last")), now=1.0)
+    pongs = wire.frames(1.0) + wire.frames(2.0)
+    assert [event.payload for event in pongs if isinstance(event, Pong)] == [b"first"] * 40 + [b"last"]
 
 
 def test_a_ping_that_crosses_our_close_frame_is_no_trouble() -> None:

@@ -69,7 +69,7 @@ def start_lab(server: str, logs: Path, **settings: str) -> Lab:
     """
     port, environment = 0, {}
     if server == "reference":
-        port = _free_port()
+        port = free_port()
         command = [str(_peers.dotnet() / "server"), str(port)]
     elif server == "aspnetcore31":
         program = _peers.aspnetcore31()
@@ -91,7 +91,7 @@ def start_lab(server: str, logs: Path, **settings: str) -> Lab:
     def ready() -> str | None:
         assert process.poll() is None, f"{command} ended with {process.returncode}: {stderr.read_text()[-4000:]}"
         if port:
-            return f"http://127.0.0.1:{port}" if _listens(port) else None
+            return f"http://127.0.0.1:{port}" if listens(port) else None
         line = re.search(r"^listening on (http://\S+)$", stdout.read_text(), re.MULTILINE)
         return line and line[1]
 
@@ -104,14 +104,14 @@ def start_lab(server: str, logs: Path, **settings: str) -> Lab:
     return Lab(url, process, stdout, stderr)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -21,6 +21,8 @@ REQUIRED = frozenset(filter(None, os.environ.get("HUBPROTO_REQUIRE_PEERS", "").s
 JAVASCRIPT = Path(__file__).parent / "js"
 JAVA = Path(__file__).parent / "java"
 ASPNETCORE31 = Path(__file__).parent / "aspnetcore31"
+CARRIED = [("ws", "json"), ("ws", "msgpack"), ("sse", "json"), ("lp", "json"), ("lp", "msgpack")]
+"""Each transport with each encoding that it carries, as the programs that drive a server call them."""
 PREPARE_LIMIT = 300.0  # seconds for one step of what is done once: a download, or a build
 
 
@@ -47,11 +49,33 @@ def dotnet() -> Path:
 
 def javascript() -> list[str]:
     """The command that runs the JavaScript checks; installs their packages when they are absent or outdated."""
+    return _javascript("checks.mjs")
+
+
+def browser() -> list[str]:
+    """The command that runs the JavaScript checks in a browser, to be given the port of the page first."""
+    program = _installed("chromium")
+    return [*_javascript("browser.mjs"), program]
+
+
+def _javascript(script: str) -> list[str]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         missing("js", "node and npm are not both on PATH")
     _prepare("js", JAVASCRIPT, ["package-lock.json"], [[npm, "ci", "--prefix", str(JAVASCRIPT)]])
-    return [node, str(JAVASCRIPT / "checks.mjs")]
+    return [node, str(JAVASCRIPT / script)]
+
+
+def nginx() -> str:
+    """The program of a proxy; Debian's package is nginx-light."""
+    return _installed("nginx")
+
+
+def _installed(program: str) -> str:
+    found = shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin")))
+    if found is None:
+        missing(program, "it is not installed")
+    return found
 
 
 def java() -> list[str]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.interop import _peers, lab_asgi
+from tests.interop import _nginx, _peers, lab_asgi
 from tests.interop._lab import Lab, Labs
 from tests.interop._link import Link
+from tests.interop._nginx import Nginx
 
 ADAPTERS = ["reference"] if os.environ.get("HUBPROTO_LAB") == "reference" else ["trio", "asyncio"]
 
@@ -25,6 +27,7 @@ HOSTS = ADAPTERS if ADAPTERS == ["reference"] else [*ADAPTERS, *lab_asgi.HOSTS]
 everywhere = pytest.mark.parametrize("adapter", HOSTS, indirect=True)
 
 StartLab = Callable[..., Lab]
+Proxy = Callable[..., AbstractContextManager[Nginx]]
 
 
 @pytest.fixture(scope="session", params=ADAPTERS)
@@ -96,3 +99,17 @@ def java() -> list[str]:
 def dotnet() -> Path:
     """The folder with Microsoft's server and .NET client."""
     return _peers.dotnet()
+
+
+@pytest.fixture
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Proxy:
+    """`proxy(documented, *ports)` runs nginx in front of servers; it must have nothing to complain of."""
+    program = _peers.nginx()
+
+    @contextmanager
+    def proxy(documented: str, *ports: int) -> Iterator[Nginx]:
+        with _nginx.proxy(program, tmp_path_factory.mktemp("nginx"), documented, *ports) as nginx:
+            yield nginx
+            assert not nginx.errors()
+
+    return proxy

@@ -5,8 +5,8 @@ The first two are our own servers, the others ASGI servers that run our applicat
 /hub runs up to ten calls of a client at once, /serialhub one at a time; /securehub and /expiringhub are for those who
 are known: the token "token-NAME" signs NAME in (as "admin", if NAME is admin), "token-NAME-exp5" for 5 seconds. The
 environment sets LAB_DETAILED=1 (detailed errors), LAB_KEEPALIVE, LAB_TIMEOUT, LAB_HANDSHAKE (seconds), LAB_MAXRECV
-(bytes, 0 is no limit), LAB_SENDLIMIT (bytes), LAB_PARALLEL and LAB_STREAMBUF (items). Prints the address once it
-listens; ends in order on SIGTERM and SIGINT.
+(bytes, 0 is no limit), LAB_SENDLIMIT (bytes), LAB_PARALLEL and LAB_STREAMBUF (items), LAB_ORIGIN (whose pages may use
+the hubs). Prints the address once it listens; ends in order on SIGTERM and SIGINT.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import time
 from dataclasses import replace
 
-from hubproto_core import Hub, HubConfig, Principal, Transport, authenticated
+from hubproto_core import HubConfig, Principal, Transport, authenticated
 from hubproto_core.http import EndpointConfig, Mount, Request
 
 from .lab_asgi import HOSTS
@@ -42,21 +42,24 @@ def config_from_environment() -> HubConfig:
     )
 
 
-def hubs() -> dict[str, Hub | Mount]:
+def hubs() -> dict[str, Mount]:
     """Return the hubs by path."""
     config = config_from_environment()
     parallel = int(os.environ.get("LAB_PARALLEL") or 10)
     many = replace(config, max_parallel_calls=parallel)
+    origin = os.environ.get("LAB_ORIGIN")
+    options = EndpointConfig(allowed_origins=(origin,) if origin else ())
     hub, secure = build(many), build(many, requires=authenticated)
+    only = {transport: replace(options, transports=(transport,)) for transport in Transport}
     return {
-        "/hub": hub,
-        "/serialhub": build(config),
-        "/plainhub": hub,
-        "/wshub": Mount(hub, EndpointConfig(transports=(Transport.WEB_SOCKETS,))),
-        "/ssehub": Mount(hub, EndpointConfig(transports=(Transport.SERVER_SENT_EVENTS,))),
-        "/lphub": Mount(hub, EndpointConfig(transports=(Transport.LONG_POLLING,))),
-        "/securehub": secure,
-        "/expiringhub": secure,
+        "/hub": Mount(hub, options),
+        "/serialhub": Mount(build(config), options),
+        "/plainhub": Mount(hub, options),
+        "/wshub": Mount(hub, only[Transport.WEB_SOCKETS]),
+        "/ssehub": Mount(hub, only[Transport.SERVER_SENT_EVENTS]),
+        "/lphub": Mount(hub, only[Transport.LONG_POLLING]),
+        "/securehub": Mount(secure, options),
+        "/expiringhub": Mount(secure, options),
     }
 
 

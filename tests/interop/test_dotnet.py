@@ -18,10 +18,7 @@ LATER = {
 
 @pytest.mark.timeout(300)
 @everywhere
-@pytest.mark.parametrize(
-    ("transport", "encoding"),
-    [("ws", "json"), ("ws", "msgpack"), ("sse", "json"), ("lp", "json"), ("lp", "msgpack"), ("auto", "json")],
-)
+@pytest.mark.parametrize(("transport", "encoding"), [*_peers.CARRIED, ("auto", "json")])
 def test_checks(
     dotnet: Path, lab: Lab, adapter: str, transport: str, encoding: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

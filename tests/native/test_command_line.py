@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -103,6 +104,17 @@ def test_detailed_errors_are_asked_for(adapter: str, tmp_path: Path) -> None:
     with serving(adapter, tmp_path, "--detailed-errors") as (url, _):
         error = "An unexpected error occurred invoking 'Fail' on the server. ValueError: the reason\n"
         assert run(adapter, "invoke", url, "Fail") == (1, "", error)
+
+
+def test_pages_of_other_origins_may_be_let_in(adapter: str, tmp_path: Path) -> None:
+    with serving(adapter, tmp_path, "--origin", "http://localhost:5173") as (url, _):
+        request = urllib.request.Request(f"{url}/negotiate", method="POST", headers={"Origin": "http://localhost:5173"})
+        with urllib.request.urlopen(request) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
+    command = [sys.executable, "-m", adapter, "serve", "my_hubs:hub", "--origin", "*"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "'*' is no origin" in done.stderr
 
 
 def test_what_cannot_be_is_one_line(adapter: str) -> None:

@@ -235,7 +235,7 @@ async def test_one_connection_too_many_is_closed_at_once(rt: Runtime) -> None:
 
 
 async def test_a_socket_that_does_not_take_its_last_answer_is_dropped(rt: Runtime) -> None:
-    async with rt.serve(small_hub(), http=HttpConfig(idle_timeout=0.3)) as server:
+    async with rt.serve(small_hub(), http=HttpConfig(idle_timeout=0.6, send_timeout=0.3)) as server:
         with await Tcp.connect_cramped(rt, server.port) as tcp:
             await tcp.send(b"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n" * 1500 + b"nonsense\r\n\r\n")
             with await rt.tcp(server.port) as idle:

@@ -1,7 +1,7 @@
 // Microsoft's JavaScript SignalR client against a server under test, one PASS or FAIL line a check.
-// usage: node checks.mjs URL json|msgpack [--only TEXT]
+// usage: node checks.mjs URL json|msgpack [ws|sse|lp] [--only TEXT]
 // URL is that of the lab hub; "serialhub" beside it runs one call at a time, "securehub" wants a token.
-// LAB_KEEPALIVE and LAB_TIMEOUT (seconds) are what the server was started with.
+// LAB_KEEPALIVE and LAB_TIMEOUT (seconds) are what the server was started with; a check may take CHECK_LIMIT seconds.
 import assert from "node:assert/strict";
 import {
     HttpTransportType, HubConnectionBuilder, HubConnectionState, JsonHubProtocol, LogLevel, Subject,
@@ -10,8 +10,12 @@ import { MessagePackHubProtocol } from "@microsoft/signalr-protocol-msgpack";
 
 const [url, encoding, ...options] = process.argv.slice(2);
 const protocols = { json: JsonHubProtocol, msgpack: MessagePackHubProtocol };
+const transports = {
+    ws: HttpTransportType.WebSockets, sse: HttpTransportType.ServerSentEvents, lp: HttpTransportType.LongPolling,
+};
+const transport = transports[options[0] in transports ? options.shift() : "ws"];
 if (!url || !(encoding in protocols) || (options.length > 0 && options[0] !== "--only")) {
-    console.error("usage: node checks.mjs URL json|msgpack [--only TEXT]");
+    console.error("usage: node checks.mjs URL json|msgpack [ws|sse|lp] [--only TEXT]");
     process.exit(2);
 }
 const json = encoding === "json";
@@ -19,8 +23,9 @@ const only = options[1] ?? "";
 const serialUrl = url.replace(/[^/]+$/, "serialhub");
 const keepAlive = 1000 * Number(process.env.LAB_KEEPALIVE ?? 15);
 const timeout = 1000 * Number(process.env.LAB_TIMEOUT ?? 30);
+const limit = Number(process.env.CHECK_LIMIT ?? 8);
 const secureUrl = url.replace(/[^/]+$/, "securehub");
-const webSockets = { transport: HttpTransportType.WebSockets };
+const chosen = { transport };
 
 const MASKED = (target) => `An unexpected error occurred invoking '${target}' on the server.`;
 const FAILED = (target) => `Failed to invoke '${target}' due to an error on the server.`;
@@ -34,7 +39,7 @@ const point = (x, y, label) => (json ? { x, y, label } : { X: x, Y: y, Label: la
 const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-function build(to = url, how = webSockets) {
+function build(to = url, how = chosen) {
     const connection = new HubConnectionBuilder()
         .withUrl(to, how)
         .withHubProtocol(new protocols[encoding]())
@@ -47,7 +52,7 @@ function build(to = url, how = webSockets) {
 }
 
 /** Run `body` with a connection of its own, which is stopped afterwards. */
-async function using(body, to = url, how = webSockets) {
+async function using(body, to = url, how = chosen) {
     const connection = build(to, how);
     await connection.start();
     try {
@@ -147,7 +152,7 @@ async function answering(connection, answer, body) {
 }
 
 /** Run `body` with a connection of this user. */
-const as = (user, body) => using(body, secureUrl, { ...webSockets, accessTokenFactory: () => `token-${user}` });
+const as = (user, body) => using(body, secureUrl, { ...chosen, accessTokenFactory: () => `token-${user}` });
 
 const alive = async (connection) => assert.equal(await connection.invoke("Add", 4, 5), 9);
 
@@ -521,7 +526,9 @@ check("client result where one call runs at a time", () => using((d) => answerin
 
 check("the token's user", () => as("ann", async (d) => {
     const who = await d.invoke("WhoAmI");
-    assert.deepEqual([who.user, who.name, who.authQuery ?? who.auth], ["ann", "ann", "Bearer token-ann"]);
+    // An EventSource sets no headers.
+    const token = who.authQuery === null ? who.auth : `Bearer ${who.authQuery}`;
+    assert.deepEqual([who.user, who.name, token], ["ann", "ann", "Bearer token-ann"]);
 }));
 check("no user", async (c) => assert.equal((await c.invoke("WhoAmI")).user, null));
 check("a method for some, called by others", async (c) => {
@@ -545,16 +552,16 @@ check("40k message up closes the connection with an error", () => using(async (d
 
 // ---------------------------------------------------------------------------------------------- the connection's life
 
-check("negotiation and WebSockets", () => using(async (d) => {
+check("negotiation and the transport", () => using(async (d) => {
     const who = await d.invoke("WhoAmI");
     assert.ok(d.connectionId);
-    assert.deepEqual([who.connectionId, who.transport], [d.connectionId, "WebSockets"]);
+    assert.deepEqual([who.connectionId, who.transport], [d.connectionId, HttpTransportType[transport]]);
 }));
 check("the client's own choice of a transport", () => using(alive, url, {}));
-check("no negotiation", () => using(async (d) => {
+if (transport === HttpTransportType.WebSockets) check("no negotiation", () => using(async (d) => {
     assert.equal(d.connectionId, null);
     await alive(d);
-}, url, { ...webSockets, skipNegotiation: true }));
+}, url, { ...chosen, skipNegotiation: true }));
 check("server aborts the connection", () => using(async (d) => {
     await d.send("AbortMe");
     assert.equal(await d.closing, undefined);
@@ -617,7 +624,7 @@ for (const { name, body } of checks.filter((entry) => entry.name.includes(only))
             if (shared.state === HubConnectionState.Disconnected) await shared.start();
             return body(shared);
         };
-        const detail = await withTimeout(run(), 8);
+        const detail = await withTimeout(run(), limit);
         passed += 1;
         console.log(`PASS ${name}  ${detail ?? ""}`);
     } catch (error) {

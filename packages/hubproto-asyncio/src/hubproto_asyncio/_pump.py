@@ -86,6 +86,8 @@ class SocketPump(asyncio.Protocol):
     def flush(self) -> None:
         """Write what there is to write, then do what the machine wants next."""
         machine, transport = self._machine, self._transport
+        if transport.is_closing():
+            return
         now = self._loop.time()
         stuck = not self._writing
         if stuck:
@@ -95,12 +97,14 @@ class SocketPump(asyncio.Protocol):
             if data:
                 transport.write(data)
         if machine.finished:
-            if stuck:
+            deadline = machine.next_timeout()  # of the last bytes: they, too, may be for somebody who takes none
+            in_time = deadline is not None and deadline > now
+            if stuck and not in_time:
                 transport.abort()
             else:
                 transport.close()
                 self._disarm()
-                self._arm(machine.next_timeout())
+                self._arm(deadline)
             return
         if machine.want_read is not self._reading:
             self._reading = not self._reading
@@ -125,6 +129,9 @@ class SocketPump(asyncio.Protocol):
 
     def _fall_due(self) -> None:
         self._alarm = math.inf
+        if self._transport.is_closing():  # the last bytes were not taken in time
+            self._transport.abort()
+            return
         self._machine.handle_timeout(now=self._loop.time())
         self._turn()
 

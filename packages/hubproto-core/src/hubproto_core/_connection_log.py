@@ -32,6 +32,15 @@ class ConnectionLog:
             extra=facts(self.facts),
         )
 
+    def other_user(self, user: str | None) -> None:
+        """A later request for it was sent by somebody else than the first one."""
+        hub_log.warning(
+            "connection %s: a poll of another user is accepted: %s",
+            self._connection_id,
+            one_line(user),
+            extra=facts(self.facts),
+        )
+
     def given_up(self, limit: int) -> None:
         """Its client does not read; `limit` is in bytes."""
         hub_log.warning(

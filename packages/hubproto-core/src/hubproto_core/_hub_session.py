@@ -120,6 +120,18 @@ class HubSession(Session):
         self.finished: bool = False
         """Nothing of this connection runs any more, `on_disconnected` included."""
 
+    def renew(self, user: str | None, principal: Any, expires: float | None) -> None:
+        """Its client has shown anew who it is: from now on that decides about calls, and ends the connection in time.
+
+        Whom the connection belongs to stays as it was (SPEC 4.1, 4.6).
+        """
+        if user != self.user:
+            self._log.other_user(user)
+        self.principal = principal
+        self._session_timers.disarm(Timer.EXPIRY)
+        if expires is not None and not self.is_over:
+            self._session_timers.arm(Timer.EXPIRY, expires)
+
     # --- facts, inputs and outputs -----------------------------------------------------------------------------------
 
     def next_timeout(self) -> float | None:

@@ -53,7 +53,8 @@ class SocketPump:
             if self._machine.want_read:
                 self._read_wanted.set()
             self._arm()
-            if self._machine.finished:
+            deadline = self._machine.next_timeout()  # of the last bytes, where it is finished
+            if self._machine.finished and (deadline is None or deadline <= trio.current_time()):
                 self._everything.cancel()
 
     def _arm(self) -> None:

@@ -65,6 +65,14 @@ class WebSocketAccepted:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Whom a request's connection belongs to, and when (by the machines' clock) that is true no longer."""
+
+    user: str | None
+    expires: float | None
+
+
 _OTHER_TRANSPORT = b"Cannot change transports mid-connection"
 
 
@@ -290,6 +298,10 @@ class Endpoint:
             return replace(refusal, headers=NO_CACHE)
         assert isinstance(found, Connection)
         if found.session is not None:
+            sender = self._sender(request, principal, now)
+            if isinstance(sender, Response):
+                return sender
+            found.session.renew(sender.user, principal, sender.expires)
             return found.poll(host, now=now)
         opened = self._open(found, request, Transport.LONG_POLLING, found, principal, now)
         return opened if isinstance(opened, Response) else found.first_poll(now=now)
@@ -334,10 +346,9 @@ class Endpoint:
         principal: Any,
         now: float,
     ) -> HubSession | Response:
-        try:
-            user, expires = self._user(principal), self._expiry(principal, now)
-        except Exception as error:  # of the hub's `user_id`, or of an `expires_at` that is no number
-            return failed(self._hub, "principal", one_line(request.path), error)
+        sender = self._sender(request, principal, now)
+        if isinstance(sender, Response):
+            return sender
         info = ConnectionInfo(
             headers=request.headers,
             query=request.query,
@@ -352,14 +363,20 @@ class Endpoint:
             config=self._config,
             effects=effects,
             info=info,
-            user=user,
+            user=sender.user,
             principal=principal,
-            expires=expires,
+            expires=sender.expires,
             now=now,
         )
         connection.open(session, transport, now=now)
         self.due(connection)
         return session
+
+    def _sender(self, request: Request, principal: Any, now: float) -> _Sender | Response:
+        try:
+            return _Sender(self._user(principal), self._expiry(principal, now))
+        except Exception as error:  # of the hub's `user_id`, or of an `expires_at` that is no number
+            return failed(self._hub, "principal", one_line(request.path), error)
 
     def _user(self, principal: Any) -> str | None:
         user = None if principal is None else self._hub.user_id(principal)

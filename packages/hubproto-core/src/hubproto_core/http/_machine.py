@@ -14,9 +14,9 @@ class SocketMachine(Protocol):
 
     A pump feeds what it reads, while `want_read`, to `receive_data`; the end of it to `receive_eof`, and that the
     socket is closed too. It writes `data_to_send()` whenever the machine is woken and the socket takes it, calls
-    `handle_timeout` at `next_timeout()`, and at each wake while the socket takes nothing, and closes the socket when
-    the machine is `finished` and nothing is left to write, or `next_timeout()` comes before. Calling any of them once
-    too often is harmless.
+    `handle_timeout` at `next_timeout()`, and at each wake while the socket takes nothing. When the machine is
+    `finished` it closes the socket as soon as what is left to write has been taken, or `next_timeout()` is past, or
+    None. Calling any of them once too often is harmless.
     """
 
     @property

@@ -19,6 +19,7 @@ from ._endpoint import Endpoint, WebSocketAccepted
 from ._exchange import Exchange
 from ._messages import Request, Response
 from ._pace import Pace
+from ._send_watch import SendWatch
 from ._websocket import WebSocketTransport, accept_token
 
 __all__ = ["HttpConfig", "HttpServerConnection", "SocketOwner"]
@@ -59,7 +60,7 @@ class HttpConfig:
     it is answered 408. The time in which the hub takes nothing does not count."""
 
     idle_timeout: float = 120.0
-    """Seconds that a connection is kept for another request, and that the last answer may take to be taken."""
+    """Seconds that a connection is kept for another request."""
 
     max_connections: int | None = None
     """Sockets that are open at a time, those of WebSockets too; one more is closed as soon as it is accepted. None is
@@ -71,6 +72,10 @@ class HttpConfig:
 
     max_decompressed_size: int = 1_048_576
     """What a compressed WebSocket message may become; a larger one ends the connection with code 1009."""
+
+    send_timeout: float = 10.0
+    """Seconds that the client may take to accept what is written of an answer at one time, TransportSendTimeout: a
+    poll's or a stream's, say. Then the connection is cut. Of a WebSocket it is asked for the last bytes only."""
 
 
 class SocketOwner(Protocol):
@@ -121,6 +126,7 @@ class HttpServerConnection:
         "_server",
         "_timers",
         "_transport",
+        "_watch",
     )
 
     def __init__(self, server: SocketOwner, config: HttpConfig, *, now: float) -> None:
@@ -143,6 +149,7 @@ class HttpServerConnection:
         self._exchange: Exchange | None = None  # what answers the request, sooner or later
         self._pace: Pace | None = None  # at which its body must come
         self._answering = False  # the head of its answer has been sent
+        self._watch = SendWatch(config.send_timeout)
         self._is_last = False  # no further request is taken
 
     @property
@@ -185,9 +192,8 @@ class HttpServerConnection:
 
         If it is `finished` and the socket still takes nothing, the socket is to be dropped.
         """
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.finished:
             self._transport.handle_timeout(now=now)
-            self._timers.expire(now)
             return
         if self._exchange is not None:
             self._exchange.handle_timeout(now=now)
@@ -195,6 +201,11 @@ class HttpServerConnection:
                 self._finish(now)
                 return
             self._read_on(now)
+        if self._watch.must_try(now=now):
+            self._server.effects.append(Wake(self))
+        elif self._watch.is_stuck(now=now):
+            self._watch.asked(0, now=now)
+            self._finish(now)
         for timer in self._timers.expire(now):
             if self._admission is not None:
                 self._admission.abandon(timed_out=True)
@@ -217,17 +228,17 @@ class HttpServerConnection:
             data += self._transport.data_to_send(now=now)
             if self._transport.finished:
                 self._finish(now)
-        if data and self.finished:  # nobody asks for more, but this must be taken
-            self._timers.arm(Timer.CLOSE, now + self._config.idle_timeout)
+        if self._transport is None or self._transport.finished:
+            self._watch.asked(len(data), is_last=self.finished, now=now)
         return data
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
         if self._transport is not None and not self._transport.finished:
             return self._transport.next_timeout()
-        own = self._timers.next()
         other = None if self._exchange is None else self._exchange.next_timeout()
-        return own if other is None else other if own is None else min(own, other)
+        deadlines = (self._timers.next(), self._watch.next_timeout(), other)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def shut_down(self, *, now: float) -> None:
         """Take no further request; let the session, if there is one, end in order."""

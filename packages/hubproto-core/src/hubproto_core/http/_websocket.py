@@ -24,6 +24,10 @@ __all__ = ["WebSocketTransport", "accept_token", "new_key"]
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _NORMAL, _NO_STATUS = 1000, 1005
 _OUTPUT_LIMIT = 65536  # bytes of unsent frames above which we do not read on, so that pongs cannot pile up
+_TURN = 32  # frames read in one turn; then others have theirs
+_REST = 0.01  # seconds until the next turn, if all the frames of the last one said nothing: nobody needs so many pings
+_LARGE = 512  # bytes that count as another frame
+_PIECE = 16384  # bytes given to wsproto at once: it moves what it holds with each frame
 
 
 def new_key(entropy: Callable[[int], bytes]) -> str:
@@ -42,18 +46,23 @@ class WebSocketTransport:
     `trailing` is what has been read behind the opening handshake. `close_timeout` is how many seconds the peer has to
     answer our close frame. With `deflate`, messages may be compressed; then no frame is unpacked before the session has
     taken the last one, so that few bytes cannot become many at once.
+
+    Frames are cheap to send and dear to read, so only a few are read in one turn; what else has come is read when
+    `handle_timeout` is called, which `next_timeout` asks for at once, or soon if the frames said nothing.
     """
 
     __slots__ = (
+        "_behind",
         "_close_sent",
         "_close_timeout",
         "_deflate",
-        "_held",
         "_output",
         "_peer_close",
+        "_resumes",
         "_role",
         "_seen",
         "_timers",
+        "_unread",
         "_ws",
         "finished",
         "session",
@@ -81,20 +90,22 @@ class WebSocketTransport:
         self._output = bytearray()
         kind = ConnectionType.SERVER if role is Role.SERVER else ConnectionType.CLIENT
         self._deflate = deflate
-        self._held = False  # frames that have come wait for the session to take the last one
-        self._ws = Connection(kind, [deflate] if deflate else None, trailing_data=trailing)
+        self._behind = False  # there may be more frames in what has come
+        self._resumes = now  # when the next turn begins
+        self._unread = b""  # what has come and waits for wsproto to read what came before it
+        self._ws = Connection(kind, [deflate] if deflate else None)
         if trailing:
-            self._receive_events(now)
+            self.receive_data(trailing, now=now)
 
     @property
     def want_read(self) -> bool:
         """Bytes are welcome."""
-        if self.finished or self._held or len(self._output) > _OUTPUT_LIMIT:
-            return False
-        return self._is_welcome
+        return not self._behind and self._reads_on
 
     @property
-    def _is_welcome(self) -> bool:
+    def _reads_on(self) -> bool:
+        if self.finished or len(self._output) > _OUTPUT_LIMIT:
+            return False
         return self.session.want_read or self.session.closed is not None or self._peer_close is not None
 
     def receive_data(self, data: bytes, *, now: float) -> None:
@@ -102,8 +113,12 @@ class WebSocketTransport:
         self._seen = now
         if self._peer_close is not None or self.finished:
             return
-        self._ws.receive_data(data)
-        self._receive_events(now)
+        if self._behind or len(data) > _PIECE:
+            self._unread += data
+        else:
+            self._ws.receive_data(data)
+        if not self._behind:
+            self._receive_events(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """The socket gives no more bytes. Without a close frame that is a broken connection (SPEC 4.3)."""
@@ -117,13 +132,17 @@ class WebSocketTransport:
         if self._timers.expire(now) or self._cannot_say_farewell(now):
             self.finished = True
         self.session.handle_timeout(now=now)
-        self._go_on(now)
+        if self._behind and self._reads_on and now >= self._resumes:
+            self._receive_events(now)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
+        if self.finished:
+            return None
         if self.session.is_over and not self._close_sent:
             return self._seen + self._close_timeout
-        deadlines = [d for d in (self._timers.next(), self.session.next_timeout()) if d is not None]
+        resumes = self._resumes if self._behind and self._reads_on else None
+        deadlines = [d for d in (self._timers.next(), self.session.next_timeout(), resumes) if d is not None]
         return min(deadlines, default=None)
 
     def data_to_send(self, *, now: float) -> bytes:
@@ -133,8 +152,6 @@ class WebSocketTransport:
         if payload and self._ws.state is ConnectionState.OPEN and not self._close_sent:
             text = self.session.transfer_format == "text"
             self._output += self._ws.send(TextMessage(payload.decode()) if text else BytesMessage(payload))
-        if self._held:
-            self._go_on(now)
         if self.session.closed is not None and self._ws.state is ConnectionState.OPEN and not self._close_sent:
             self._send_close(_NORMAL, now)
         if self.session.closed is not None and self._peer_close is not None and not self.finished:
@@ -153,29 +170,36 @@ class WebSocketTransport:
         if self._timers.armed(Timer.CLOSE):
             self._timers.arm(Timer.CLOSE, now)
 
-    def _go_on(self, now: float) -> None:
-        if self._held and self._is_welcome:
-            self._held = False
-            self._receive_events(now)
-
     def _receive_events(self, now: float) -> None:
+        """Read frames until there are none, or the turn is over, or what is compressed has to wait for the session."""
+        self._behind = False
         holds_back = self._deflate is not None
-        for event in self._ws.events():
-            match event:
-                case TextMessage(data=text):
-                    self.session.receive_data(text.encode(), now=now)
-                case BytesMessage(data=data):
-                    self.session.receive_data(bytes(data), now=now)
-                case Ping() if self._ws.state is ConnectionState.OPEN:
-                    self._output += self._ws.send(event.response())
-                case CloseConnection():
-                    self._receive_close(event, now)
+        turn, said = _TURN, 0
+        while True:
+            for event in self._ws.events():
+                match event:
+                    case TextMessage(data=text):
+                        self.session.receive_data(text.encode(), now=now)
+                        said += len(text)
+                    case BytesMessage(data=data):
+                        self.session.receive_data(bytes(data), now=now)
+                        said += len(data)
+                    case Ping() if self._ws.state is ConnectionState.OPEN:
+                        self._output += self._ws.send(event.response())
+                    case CloseConnection():
+                        self._receive_close(event, now)
+                        return
+                    case _:  # a pong, or a ping behind our close frame
+                        pass
+                turn -= 1
+                if turn <= said // _LARGE or (holds_back and not self._reads_on):
+                    self._behind = True
+                    self._resumes = now if said and not self.session.is_over else now + _REST
                     return
-                case _:  # a pong, or a ping behind our close frame
-                    pass
-            if holds_back and not self._is_welcome:
-                self._held = True
+            if not self._unread:
                 return
+            piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
+            self._ws.receive_data(piece)
 
     def _receive_close(self, event: CloseConnection, now: float) -> None:
         error: TransportError | None = None
