@@ -46,6 +46,10 @@ def make_hub(**options: Any) -> Hub:
     def flood(size: int, call: Call) -> None:
         call.clients.caller.send("Flood", "x" * size)
 
+    @hub.method("Bye")
+    def bye(call: Call) -> None:
+        call.abort()
+
     @hub.method("Slow")
     def slow() -> object:
         return WAITS
@@ -343,6 +347,18 @@ def test_events() -> None:
     assert stream.machine.next_timeout() == 8
     assert stream.finished()
     assert site.request("POST", f"/chat?id={token}").status() == 404
+
+
+def test_a_body_that_ends_its_connection_was_taken_even_if_its_end_comes_later() -> None:
+    """hypercorn tells the end of a body by a message of its own."""
+    site = Site()
+    token = site.negotiate()
+    stream = site.request("GET", f"/chat?id={token}", headers=[(b"accept", b"text/event-stream")])
+    assert site.request("POST", f"/chat?id={token}", HANDSHAKE).status() == 200
+    post = site.request("POST", f"/chat?id={token}", None)
+    post.say("http.request", body=pack(call("Bye", id=None)), more_body=True)
+    assert stream.hear()[-1]["more_body"] is False
+    assert post.status() == 200
 
 
 def test_who_leaves_a_stream_of_events_is_gone() -> None:

@@ -198,7 +198,7 @@ class Connection:
                         self._wake(post)  # there is room for more of it
                 if not post.ended:
                     return
-            post.answer = Response(404 if self._gone else 200)
+            post.answer = Response(404 if self._gone and (post.held or not post.was_taken) else 200)
             self._posts.popleft()
             self._wake(post)
             if self._posts:
@@ -269,6 +269,7 @@ class Connection:
         else:
             return False
         post.held = b""
+        post.was_taken = True
         return True
 
     def _leave(self, now: float) -> None:
@@ -320,12 +321,13 @@ class _Exchange:
 class Post(_Exchange):
     """One body for a connection; answered when all of it has been taken."""
 
-    __slots__ = ("answer", "ended", "held")
+    __slots__ = ("answer", "ended", "held", "was_taken")
 
     def __init__(self, connection: Connection, host: object) -> None:
         super().__init__(connection, host)
         self.held: bytes = b""  # what has come and has not been taken
         self.ended: bool = False  # all has come
+        self.was_taken: bool = False  # something has been taken: if that ended the connection, it is no failure
         self.answer: Response | None = None
 
     @property
