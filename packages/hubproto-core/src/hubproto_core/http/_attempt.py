@@ -73,6 +73,7 @@ class Attempt:
         "_carrier",
         "_effects",
         "_failures",
+        "_offers",
         "_owner",
         "_redirects",
         "_route",
@@ -104,6 +105,7 @@ class Attempt:
         self._asked_again = False
         self._redirects = 0
         self._transport: Transport | None = None  # the one that is tried, or has been taken
+        self._offers: Sequence[AvailableTransport] = ()
         self._failures: dict[Transport, Exception] = {}  # why those tried before it did not do
         self._carrier: Carrier | None = None  # unless it is a WebSocket
         self._sockets: list[ClientSocket] = []  # that are not gone
@@ -265,7 +267,8 @@ class Attempt:
         if response.url is not None:
             self._redirect(response, response.url)
         else:
-            transport = self._choose(response.available_transports or ())
+            self._offers = response.available_transports or ()
+            transport = self._choose()
             self.connection_id = response.connection_id
             self._connect(transport, response.token)
 
@@ -285,11 +288,11 @@ class Attempt:
             self._token = response.access_token
         self._negotiate()
 
-    def _choose(self, offers: Sequence[AvailableTransport]) -> Transport:
+    def _choose(self) -> Transport:
         """Return the first transport of the server's that may do, and was not tried. Raises the reasons if none is."""
         reasons: list[str] = []
         wanted = self._route.codec.transfer_format.capitalize()
-        for offer in offers:
+        for offer in self._offers:
             transport = _KNOWN.get(offer.transport)
             if transport in self._failures:
                 reasons.append(f"({transport} failed: {self._failures[transport]})")
@@ -303,7 +306,7 @@ class Attempt:
                 return transport
         url = show_url(self._target)
         if not self._failures:
-            names = ", ".join(offer.transport for offer in offers) or "nothing"
+            names = ", ".join(offer.transport for offer in self._offers) or "nothing"
             raise NoCommonTransport(url, " ".join([f"{url} offers {names}", *reasons]))
         *_, last = self._failures.values()
         if len(reasons) == 1:
@@ -319,6 +322,7 @@ class Attempt:
             raise error
         assert self._transport is not None  # it is being connected
         self._failures[self._transport] = error
+        self._choose()  # there is another one
         self._negotiate()
 
     def _connect(self, transport: Transport, token: str | None) -> None:
