@@ -21,8 +21,8 @@ from tests.interop._nginx import Nginx
 
 ADAPTERS = ["reference"] if os.environ.get("HUBPROTO_LAB") == "reference" else ["trio", "asyncio"]
 
-HOSTS = ADAPTERS if ADAPTERS == ["reference"] else [*ADAPTERS, *lab_asgi.HOSTS]
-"""These, and the ASGI servers that host the hubs: for tests of what must hold in all of them, `@everywhere`."""
+HOSTS = ADAPTERS if ADAPTERS == ["reference"] else [*ADAPTERS, *lab_asgi.ONE_OF_EACH]
+"""These, and an ASGI server for each adapter: for tests of what must hold in all of them, `@everywhere`."""
 
 everywhere = pytest.mark.parametrize("adapter", HOSTS, indirect=True)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from hubproto_core import Hub
 from hubproto_core.http import Authenticator, Mount
 
-__all__ = ["HOSTS"]
+__all__ = ["HOSTS", "ONE_OF_EACH"]
 
 Hubs = Mapping[str, Hub | Mount]
 Announce = Callable[[int], None]
@@ -100,3 +100,6 @@ HOSTS = {
     "hypercorn-uvloop": hypercorn_uvloop,
     "hypercorn-trio": hypercorn_trio,
 }
+
+ONE_OF_EACH = ["uvicorn", "hypercorn-trio"]
+"""A server for each of our adapters. The other workers run the same application; `test_asgi.py` has them all."""

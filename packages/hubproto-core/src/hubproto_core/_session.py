@@ -578,7 +578,7 @@ class Session(ABC):
     def _output_made(self) -> None:
         """See to it that the transport asks `data_to_send` soon."""
         if not self._announced_output:
-            self._announced_output = True
+            self._announced_output = self.unsent > 0  # who carries it need not ask where there is none
             self.effects.append(Wake(self.carrier))
 
     def _require_connection(self) -> None:
