@@ -896,3 +896,14 @@ def test_headers_that_cannot_be_had_or_sent_leave_everything_as_it_was() -> None
     found.append({"n": "1"})
     peer.session.invoke("Invoke")
     assert peer.hear() == [{"type": 1, "headers": {"n": "1"}, "invocationId": "1", "target": "Invoke", "arguments": []}]
+
+
+def test_what_is_sent_after_the_server_has_caught_up_is_announced() -> None:
+    server = handled()
+    carrier = server.session.carrier = object()
+    server.session.send("Tell", ["x" * 100_000])
+    assert not server.session.writable
+    server.session.data_to_send(now=0.0)  # says that there is room again, and leaves nothing to be asked for
+    assert server.shell.was_woken(carrier)
+    server.session.send("Tell", ["y"])
+    assert server.shell.was_woken(carrier)
