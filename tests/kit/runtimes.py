@@ -15,14 +15,16 @@ from copy import copy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, overload
 
 import pytest
 
 from hubproto_core import ClientEvent, ClientState, Hub, HubContext, Transport, Upload
-from hubproto_core.http import Mount
 
 from .tcp import Tcp
+
+if TYPE_CHECKING:  # where the core is alone, it has no HTTP layer
+    from hubproto_core.http import Mount
 
 __all__ = [
     "App",
