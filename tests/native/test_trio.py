@@ -176,3 +176,17 @@ async def test_an_application_that_is_not_running_says_how_it_would_be(rt: Runti
         await client.end()
         assert isinstance(client.raised, RuntimeError)
         assert "that one's lifespan must contain `async with hub_app.running():`" in str(client.raised)
+
+
+async def test_a_socket_that_the_server_writes_to_at_the_same_time_is_lost(rt: Runtime) -> None:
+    hub = native_hub()
+    ends: list[str] = []
+    hub.on_disconnected(lambda error: ends.append(str(error)))
+    app = HubApp(hub)
+    async with app.running():
+        async with Host.websocket(rt, app) as client:
+            client.failure = trio.BusyResourceError("another task is sending")
+            client.write({"type": 1, "invocationId": "1", "target": "Add", "arguments": [1, 2]})
+            await client.end()
+            assert client.raised is None
+        await rt.eventually(lambda: ends == ["the connection was lost: another task is sending"])

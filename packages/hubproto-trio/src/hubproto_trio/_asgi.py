@@ -195,7 +195,10 @@ class _Pump:
             for message in messages:
                 try:
                     await self._send(message)
-                except OSError as error:
+                except (
+                    OSError,
+                    trio.BusyResourceError,
+                ) as error:  # hypercorn answers frames in another task of its own
                     lost = TransportError(f"the connection was lost: {error}")
                     self._machine.receive_eof(lost, now=trio.current_time())
                     return
