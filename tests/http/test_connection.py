@@ -492,3 +492,13 @@ def test_half_a_body_has_been_taken_when_its_client_hangs_up() -> None:
     assert lab.heard() == [SUM]
     assert lab.connection.post("third").want_read
     one.receive_eof(now=0.0)
+
+
+def test_a_body_that_does_not_end_before_its_client_has_stayed_away_is_not_found() -> None:
+    lab = polling()
+    post = lab.connection.post("post")
+    post.receive_data(pack(ADD)[:5], now=0.0)
+    assert post.response(now=0.0) is None
+    lab.connection.drive(now=lab.connection.next_timeout() or 0.0)
+    lab.connection.drive(now=100.0)
+    assert post.response(now=100.0) == Response(404)

@@ -153,8 +153,8 @@ async def test_a_connection_that_has_no_request_keeps_time(rt: Runtime) -> None:
     async with app.running():
         url = f"/?id={await negotiate(rt, app)}"
         assert await Host.answer(rt, app, "GET", url) == (200, b"")
-        async with Host.of(rt, app, "http", url, method="POST") as post:  # a body that never comes
-            post.say("http.request", body=b"", more_body=True)
+        async with Host.of(rt, app, "http", url, method="POST") as post:  # a body that never ends
+            post.say("http.request", body=b"{", more_body=True)
             await post.end()
             assert post.sent[0]["status"] == 404
 

@@ -58,6 +58,7 @@ class Connection:
         "_get",
         "_gone",
         "_kept",
+        "_lapsed",
         "_owner",
         "_poll_timeout",
         "_posts",
@@ -94,6 +95,7 @@ class Connection:
         self._posts: deque[Post] = deque()
         self._kept = bytearray()
         self._gone = False
+        self._lapsed = False  # gone because its client stayed away
         self._terminated = False
 
     # the effects of its session
@@ -181,7 +183,8 @@ class Connection:
             if self._gone:
                 self.session.data_to_send(now=now)  # to nobody
         self.take_posts(now)
-        if self._get is None and now >= self._expires:
+        if self._get is None and not self._gone and now >= self._expires:
+            self._lapsed = True
             self._go(now)
 
     # for the exchanges
@@ -198,7 +201,8 @@ class Connection:
                         self._wake(post)  # there is room for more of it
                 if not post.ended:
                     return
-            post.answer = Response(404 if self._gone and (post.held or not post.was_taken) else 200)
+            lost = self._lapsed or (self._gone and (post.held or not post.was_taken))
+            post.answer = Response(404 if lost else 200)
             self._posts.popleft()
             self._wake(post)
             if self._posts:
