@@ -93,6 +93,7 @@ class HubConnection:
         "_output_size",
         "_peer_pinged",
         "_replay",
+        "_resumed",
         "_role",
         "_started",
         "_state",
@@ -142,6 +143,7 @@ class HubConnection:
         self._replay: Replay | None = None  # only with stateful reconnect
         self._started = now  # when the handshake was done
         self._lost_by: HubProtoError | None = None  # the last time
+        self._resumed = True  # the peer has told on the present transport where it goes on
         self._timers.arm(Timer.HANDSHAKE, now + self._config.handshake_timeout)
         if role is Role.CLIENT:
             self._append(_handshake.request(self._codec.name, 2 if stateful else 1))
@@ -184,6 +186,19 @@ class HubConnection:
     def is_lost(self) -> bool:
         """The transport is gone, and `resume()` is awaited; what is said meanwhile is kept."""
         return self._state is State.LOST
+
+    @property
+    def lost_by(self) -> HubProtoError | None:
+        """What broke the transport that was lost last; None if none was."""
+        return self._lost_by
+
+    @property
+    def resumed(self) -> bool:
+        """The peer has answered `resume()`: its Sequence message has come on the present transport.
+
+        True as long as nothing was resumed.
+        """
+        return self._resumed
 
     @property
     def want_read(self) -> bool:
@@ -250,7 +265,7 @@ class HubConnection:
                 case Timer.RESUME:
                     self._resume_too_late()
                 case _:
-                    self._silence()
+                    self._silence(now)
             if self._state in _OVER:
                 return
 
@@ -438,6 +453,7 @@ class HubConnection:
                 "the transport cannot be replaced: stateful reconnect was not agreed on, or is over"
             )
         self._go(Cause.REPLACED)
+        self._resumed = False
         self._timers.disarm(Timer.RESUME)
         self._output.clear()
         self._output_size = 0
@@ -446,6 +462,14 @@ class HubConnection:
         self._drained = False
         self._append(self._codec.encode(SequenceMessage(sequence_id=self._replay.resume())))
         self._write_on(self._replay)
+
+    def give_up(self, error: HubProtoError) -> None:
+        """No other transport will replace the lost one: the connection ends because of `error`, and may be made anew.
+
+        Does nothing unless `is_lost`.
+        """
+        if self._state is State.LOST:
+            self._finish(Cause.GIVEN_UP, error, allow_reconnect=True)
 
     def close(self, error: str | None = None, *, allow_reconnect: bool = False, discard: bool = False) -> None:
         """Say farewell and end the connection: only `ConnectionClosed` follows. Before the handshake: just end.
@@ -538,7 +562,7 @@ class HubConnection:
         farewell = self._farewell(error) if self._role is Role.SERVER else None
         self._finish(Cause.GONE, error, farewell=farewell, allow_reconnect=True)
 
-    def _silence(self) -> None:
+    def _silence(self, now: float) -> None:
         """The peer's time is up, unless it is our turn: then `_drain` arms the timer again."""
         if not self._drained:
             return
@@ -549,7 +573,10 @@ class HubConnection:
         else:
             milliseconds = self._config.silence_timeout * 1000
             text = f"Server timeout ({milliseconds:.2f}ms) elapsed without receiving a message from the server."
-            self._finish(Cause.EXPIRED, TransportError(text), allow_reconnect=True)
+            if self.stateful:  # perhaps it is only this transport that carries nothing any more
+                self._lose(TransportError(text), now)
+            else:
+                self._finish(Cause.EXPIRED, TransportError(text), allow_reconnect=True)
 
     def _lose(self, error: HubProtoError, now: float) -> None:
         """The transport is gone; wait for another one. Messages already received whole can still be taken."""
@@ -730,6 +757,7 @@ class HubConnection:
             case SequenceMessage(sequence_id=sequence_id):
                 if self._replay is not None:
                     self._replay.receive_sequence(sequence_id)
+                    self._resumed = True
             case _ as never:
                 assert_never(never)
         return None

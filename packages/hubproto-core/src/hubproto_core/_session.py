@@ -112,6 +112,16 @@ class Session(ABC):
         return self._conn.is_lost
 
     @property
+    def lost_by(self) -> HubProtoError | None:
+        """See `HubConnection.lost_by`."""
+        return self._conn.lost_by
+
+    @property
+    def resumed(self) -> bool:
+        """See `HubConnection.resumed`."""
+        return self._conn.resumed
+
+    @property
     def writable(self) -> bool:
         """There is room for more output; otherwise wait for this session's `Wake` before sending the next item.
 
@@ -285,6 +295,11 @@ class Session(ABC):
     def resume(self) -> None:
         """See `HubConnection.resume`; `carrier` is already the new transport, or what wakes it."""
         self._conn.resume()
+        self._look_again()
+
+    def give_up(self, error: HubProtoError) -> None:
+        """See `HubConnection.give_up`."""
+        self._conn.give_up(error)
         self._look_again()
 
     def close(self, error: str | None = None, *, allow_reconnect: bool = False) -> None:

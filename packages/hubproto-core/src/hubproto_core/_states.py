@@ -43,6 +43,7 @@ class Cause(StrEnum):
     REFUSED = "the handshake fails"
     BROKEN = "the transport breaks (stateful)"
     REPLACED = "resume() (stateful)"
+    GIVEN_UP = "give_up() (stateful)"
     CLOSE = "close()"
     CLOSE_RECEIVED = "Close arrives"
     VIOLATED = "the peer breaks the protocol"
@@ -73,6 +74,7 @@ CONNECTION: Mapping[State, Mapping[Cause, State]] = {
         Cause.CLOSE: State.CLOSING,
         Cause.CLOSE_RECEIVED: State.CLOSING,
         Cause.VIOLATED: State.CLOSING,
+        Cause.GIVEN_UP: State.CLOSING,
         Cause.EXPIRED: State.CLOSING,
     },
     State.CLOSING: {Cause.TAKEN: State.CLOSED},

@@ -58,8 +58,9 @@ class HubClient:
     `protocol` is the encoding: its name, or a `JsonCodec` or `MessagePackCodec` with settings of its own.
     `connect_timeout` is how many seconds one attempt may take. `reconnect` brings the client back when the connection
     is lost: True after 0, 2, 10 and 30 s; a `ReconnectPolicy`; or any function from a `Retry` to seconds, or None to
-    give up. The timeouts of `config` are the client's; its `max_message_size` is unlimited unless you set one.
-    `call_headers` is asked at every call, where it is made, for headers of the message:
+    give up. `stateful` lets another WebSocket take the place of one that breaks, if the server allows it: nothing is
+    lost, and calls and streams notice nothing. The timeouts of `config` are the client's; its `max_message_size` is
+    unlimited unless you set one. `call_headers` is asked at every call, where it is made, for headers of the message:
     `hubproto_core.opentelemetry.trace_headers` gives `traceparent`. docs/client.md says more.
 
     Leaving it in order says farewell, within `HubConfig.close_timeout`; leaving it by an exception or cancellation
@@ -78,6 +79,7 @@ class HubClient:
         protocol: Literal["json", "messagepack"] | Codec = "json",
         connect_timeout: float = 30.0,
         reconnect: bool | RetryPolicy = False,
+        stateful: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         config: HubConfig | None = None,
         call_headers: Callable[[], Mapping[str, str]] | None = None,
@@ -89,6 +91,7 @@ class HubClient:
             skip_negotiation=skip_negotiation,
             connect_timeout=connect_timeout,
             reconnect=retry_policy(reconnect),
+            stateful=stateful,
             call_headers=call_headers,
         )
         self._machine = Machine(url, entropy=os.urandom, options=options, config=config, protocol=protocol)

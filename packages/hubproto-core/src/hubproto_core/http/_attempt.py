@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
-from urllib.parse import SplitResult, quote
+from urllib.parse import quote
 
 import h11
 
@@ -29,8 +29,9 @@ from .._transport import Transport
 from ._access_token import TokenRequest, fits_a_header
 from ._client_carrier import Carrier
 from ._client_options import ClientOptions, Route
-from ._client_socket import ClientEffect, ClientSocket, ExchangeSocket, OpenSocket
+from ._client_socket import ClientEffect, ClientSocket, ExchangeSocket, OpenSocket, SocketOwner
 from ._negotiate import AvailableTransport, NegotiateResponse, parse_response
+from ._resumption import Resumption
 from ._url import host_header, show_url, split_url, with_query
 from ._websocket import WebSocketTransport, accept_token, new_key
 
@@ -76,13 +77,17 @@ class Attempt:
         "_offers",
         "_owner",
         "_redirects",
+        "_resumption",
         "_route",
         "_sockets",
+        "_stateful",
         "_target",
         "_timers",
         "_token",
+        "_token_is_theirs",
         "_token_request",
         "_transport",
+        "_websocket",
         "connection_id",
         "error",
         "progress",
@@ -101,6 +106,7 @@ class Attempt:
         self._effects = effects
         self._target = route.target
         self._token: str | None = None
+        self._token_is_theirs = False  # of a redirect
         self._token_request: TokenRequest | None = None
         self._asked_again = False
         self._redirects = 0
@@ -108,6 +114,9 @@ class Attempt:
         self._offers: Sequence[AvailableTransport] = ()
         self._failures: dict[Transport, Exception] = {}  # why those tried before it did not do
         self._carrier: Carrier | None = None  # unless it is a WebSocket
+        self._stateful = False  # the server lets a WebSocket be replaced
+        self._websocket = route.target  # where it is opened
+        self._resumption: Resumption | None = None  # if it may be replaced
         self._sockets: list[ClientSocket] = []  # that are not gone
         self._timers = TimerTable()
 
@@ -120,7 +129,9 @@ class Attempt:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        return self._timers.next()
+        own = self._timers.next()
+        resumption = None if self._resumption is None else self._resumption.next_timeout()
+        return own if resumption is None or (own is not None and own < resumption) else resumption
 
     @property
     def may_return(self) -> bool:
@@ -144,12 +155,18 @@ class Attempt:
             self._drop_sockets(now)
         if self._token_request is not None:
             self._look_for_token(self._token_request, now)
+        if self._resumption is not None and self._resumption.active:
+            self._resumption.handle_timeout(now=now)
+            self._look(now)
 
     def stop(self, *, now: float) -> None:
         """Say farewell if there is anybody to say it to, and end within `HubConfig.close_timeout`."""
         if self.progress is Progress.OPEN and self.session is not None:
             self.session.close()
-            self._timers.arm(Timer.CLOSE, now + self._route.config.close_timeout)
+            if self._resumption is not None and self._resumption.active:
+                self._drop_sockets(now)  # there is nobody to say farewell to
+            else:
+                self._timers.arm(Timer.CLOSE, now + self._route.config.close_timeout)
         else:
             url = self._route.shown_url
             self._end(ConnectionFailed(url, f"the connection to {url} was stopped before it was made"), now)
@@ -188,6 +205,12 @@ class Attempt:
     def upgraded(self, socket: ClientSocket, trailing: bytes, *, now: float) -> WebSocketTransport:
         """See `SocketOwner`."""
         session = self._new_session(self._effects, socket, now)
+        if self._stateful:
+            provider = self._route.options.access_token
+            token = self._token if self._token_is_theirs or not callable(provider) else provider
+            self._resumption = Resumption(
+                self, session, self._route, token, self._effects, self._owner, self.connection_id
+            )
         return WebSocketTransport(
             session, Role.CLIENT, close_timeout=self._route.config.close_timeout, trailing=trailing, now=now
         )
@@ -200,6 +223,20 @@ class Attempt:
         """See `CarrierOwner`."""
         self._sockets.append(socket)
         self._effects.append(OpenSocket(socket))
+
+    def dial(self, owner: SocketOwner, token: str | None) -> ClientSocket:
+        """See `Resumable`."""
+        key = new_key(self._route.entropy)
+        headers = {
+            **_headers(self._route.options, token),
+            "connection": "Upgrade",
+            "upgrade": "websocket",
+            "sec-websocket-version": "13",
+            "sec-websocket-key": key,
+        }
+        socket = ExchangeSocket(owner, self._websocket, "GET", headers, accept=accept_token(key))
+        self.open(socket)
+        return socket
 
     def session_moved(self, socket: ClientSocket, *, now: float) -> None:
         """See `SocketOwner`."""
@@ -223,6 +260,9 @@ class Attempt:
             self.progress = Progress.OPEN
             self._timers.disarm(Timer.HANDSHAKE)
             self._owner.attempt_moved(self, now=now)
+        if self._resumption is not None and session.is_lost and not self._resumption.active:
+            self._abandon_sockets()
+            self._resumption.lost(now=now)
         if session.closed is not None and self.progress is not Progress.OVER:
             error = session.error
             self._end(self._never_opened(error) if self.progress is Progress.CONNECTING else error, now)
@@ -250,6 +290,7 @@ class Attempt:
 
     def _set_out(self, token: str | None) -> None:
         self._token = token
+        self._token_is_theirs = False
         if self._route.options.skip_negotiation:
             self._connect(Transport.WEB_SOCKETS, None)
         else:
@@ -259,7 +300,10 @@ class Attempt:
         self.progress = Progress.NEGOTIATING
         target = self._target
         path = target.path.rstrip("/") + "/negotiate"
-        target = target._replace(path=path, query=with_query(target.query, "negotiateVersion=1"))
+        wanted = (
+            "negotiateVersion=1&useStatefulReconnect=true" if self._route.options.stateful else "negotiateVersion=1"
+        )
+        target = target._replace(path=path, query=with_query(target.query, wanted))
         self.open(ExchangeSocket(self, target, "POST", {**self._headers(), "content-length": "0"}))
 
     def _negotiated(self, body: bytes) -> None:
@@ -267,6 +311,7 @@ class Attempt:
         if response.url is not None:
             self._redirect(response, response.url)
         else:
+            self._stateful = response.use_stateful_reconnect and self._route.options.stateful
             self._offers = response.available_transports or ()
             transport = self._choose()
             self.connection_id = response.connection_id
@@ -286,6 +331,7 @@ class Attempt:
             if not fits_a_header(response.access_token):
                 raise ConnectionFailed(here, f"{here} redirects with an access token that no header can carry")
             self._token = response.access_token
+            self._token_is_theirs = True
         self._negotiate()
 
     def _choose(self) -> Transport:
@@ -332,22 +378,12 @@ class Attempt:
         if token is not None:
             target = target._replace(query=with_query(target.query, f"id={quote(token, safe='')}"))
         if transport is Transport.WEB_SOCKETS:
-            self._open_websocket(target)
+            self._websocket = target
+            self.dial(self, self._token)
         else:
             limit = self._route.config.max_message_size
             self._carrier = Carrier(self, transport, target, self._headers(), self._effects, max_message_size=limit)
             self._carrier.start()
-
-    def _open_websocket(self, target: SplitResult) -> None:
-        key = new_key(self._route.entropy)
-        headers = {
-            **self._headers(),
-            "connection": "Upgrade",
-            "upgrade": "websocket",
-            "sec-websocket-version": "13",
-            "sec-websocket-key": key,
-        }
-        self.open(ExchangeSocket(self, target, "GET", headers, accept=accept_token(key)))
 
     def _new_session(self, effects: EffectSink, carrier: object, now: float) -> ClientSession:
         route, transport = self._route, self._transport
@@ -358,6 +394,7 @@ class Attempt:
             config=route.config,
             effects=effects,
             transport=transport,
+            stateful=self._stateful and transport is Transport.WEB_SOCKETS,
             call_headers=route.options.call_headers,
             log_facts=connection_facts(route.shown_url, self.connection_id, None),
             now=now,
@@ -385,10 +422,13 @@ class Attempt:
             return ConnectionFailed(url, f"{url} accepted the connection and closed it at once")
         return error if isinstance(error, ConnectionFailed) else ConnectionFailed(url, f"{url}: {error}")
 
-    def _drop_sockets(self, now: float) -> None:
+    def _abandon_sockets(self) -> None:
         for socket in self._sockets:
             socket.abandon()
             self._effects.append(Wake(socket))
+
+    def _drop_sockets(self, now: float) -> None:
+        self._abandon_sockets()
         if self.session is not None:
             self.session.handle_timeout(now=now)
             self._look(now)
@@ -402,6 +442,8 @@ class Attempt:
             if self._token_request is not None:
                 self._token_request.abandon()
                 self._token_request = None
+            if self._resumption is not None:
+                self._resumption.abandon()
             if self.session is not None:
                 self.session.close()
                 if self._carrier is not None:
@@ -416,6 +458,8 @@ def check_options(route: Route) -> None:
         raise ValueError("a client needs at least one transport")
     if route.options.skip_negotiation and Transport.WEB_SOCKETS not in transports:
         raise ValueError("Negotiation can only be skipped when using the WebSocket transport directly.")
+    if route.options.stateful and route.options.skip_negotiation:
+        raise ValueError("stateful reconnect is agreed on in the negotiation, which cannot be skipped then")
     token = route.options.access_token
     headers = _headers(route.options, None if callable(token) else token)
     try:

@@ -249,7 +249,7 @@ class HubClient:
         policy = self._route.options.reconnect
         if policy is None:
             return False
-        random = int.from_bytes(self._route.entropy(6)) / 2**48
+        random = self._route.random()
         retry = Retry(count=self._retries, elapsed=now - self._lost_at, reason=reason, random=random)
         try:
             delay = policy(retry)

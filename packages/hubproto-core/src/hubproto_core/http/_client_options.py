@@ -39,6 +39,10 @@ class ClientOptions:
     reconnect: RetryPolicy | None = None
     """When to try again after the connection was lost; None for never (SPEC 5.10)."""
 
+    stateful: bool = False
+    """Let another WebSocket take the place of one that breaks, if the server allows it (SPEC 4.7): nothing is lost, and
+    calls and streams notice nothing."""
+
     call_headers: Callable[[], Mapping[str, str]] | None = None
     """Asked at every call, in the context of who calls, for the headers of its message (SPEC 2.1)."""
 
@@ -57,3 +61,7 @@ class Route:
     codec: Codec
     handlers: Handlers
     entropy: Callable[[int], bytes]
+
+    def random(self) -> float:
+        """Return a number of at least 0 and below 1, fresh at each call."""
+        return int.from_bytes(self.entropy(6)) / 2**48
