@@ -13,12 +13,12 @@ from .tcp import Tcp
 
 __all__ = ["Cuts", "Weathered", "weather_the"]
 
-LONGEST = 0.15  # seconds that a WebSocket lives at most
-LARGEST = 60_000  # bytes that it carries at most
+LONGEST = 0.1  # seconds that a WebSocket lives at most
+SMALLEST, LARGEST = 100, 1_000_000  # bytes that it carries at most: sometimes less than its opening handshake
 
 
 class Cuts:
-    """A TCP relay in front of a server. Between `begin` and `end` each WebSocket through it is short-lived.
+    """A TCP relay in front of a server. From `begin` on so many WebSockets through it are short-lived.
 
     It breaks after some time, or within some byte of either direction, whatever comes first, and is reset or closed at
     either side. `seed` makes the same choices again.
@@ -34,18 +34,18 @@ class Cuts:
         self._port = port
         self._random = random.Random(seed)
         self._whole = whole
-        self._raging = False
+        self._limit = 0
         self._begun: list[Event] = []
 
-    def begin(self) -> None:
-        """Break what is there, and what will come."""
-        self._raging = True
+    def begin(self, limit: int) -> None:
+        """Break what is there, and what will come, up to this count."""
+        self._limit = limit
         for event in self._begun:
             event.set()
 
-    def end(self) -> None:
-        """Break nothing any more."""
-        self._raging = False
+    @property
+    def _raging(self) -> bool:
+        return self.count < self._limit
 
     async def __call__(self, client: Tcp) -> None:
         """See `Runtime.listen`."""
@@ -77,7 +77,7 @@ class Cuts:
         tcp.reset() if self._random.random() < 0.5 else tcp.close()
 
     def _draw_size(self) -> float:
-        return float(math.exp(self._random.uniform(0, math.log(LARGEST))))
+        return float(math.exp(self._random.uniform(math.log(SMALLEST), math.log(LARGEST))))
 
     async def _age(self, begun: Event, life: _Life) -> None:
         if not self._raging:
@@ -184,11 +184,10 @@ async def weather_the(cuts: Cuts, rt: Runtime, client: Connection, count: int) -
             assert result == f"{size}:{''.join(f'{n},' for n in range(size))}"
             done.uploaded += size
 
-    cuts.begin()
+    cuts.begin(count)
     async with rt.tasks() as tasks:
         for work in (call(), tell(), download(500, 0), download(100, 1), upload(200)):
             tasks.start_soon(_run, work)
-    cuts.end()
     await rt.eventually(lambda: len(news) == done.told)
     assert news == [str(n) for n in range(done.told)]
     assert client.connection_id == identity

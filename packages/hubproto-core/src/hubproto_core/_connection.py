@@ -61,6 +61,10 @@ _NOT_TRACKED = (Ping, Close, Ack, SequenceMessage)
 """What stateful reconnect does not count (SPEC 2.4). What does not bind counts: its sender has counted it."""
 
 
+_STAND_IN = Completion(invocation_id="-")
+"""What takes a sequence id without meaning anything, at either end, to any peer."""
+
+
 class HubConnection:
     """One end of one hub connection.
 
@@ -446,7 +450,8 @@ class HubConnection:
         """A new transport has taken the place of the old one, whether that had broken or not (SPEC 4.7).
 
         What has been received whole is still delivered; a message that was cut in two will be sent again. The first
-        that `data_to_send()` returns is the Sequence message, then whatever the peer has not acknowledged.
+        that `data_to_send()` returns is the Sequence message, then whatever the peer has not acknowledged. In between may
+        be completions of nothing, which the peer drops: see `Replay.resume`.
         """
         if self._replay is None or self._eof:
             raise LocalProtocolError(
@@ -460,7 +465,10 @@ class HubConnection:
         if len(self._newest_buffer()):
             self._later.append(RecordBuffer())
         self._drained = False
-        self._append(self._codec.encode(SequenceMessage(sequence_id=self._replay.resume())))
+        sequence_id, stand_ins = self._replay.resume()
+        self._append(self._codec.encode(SequenceMessage(sequence_id=sequence_id)))
+        if stand_ins:
+            self._append(self._codec.encode(_STAND_IN) * stand_ins)
         self._write_on(self._replay)
 
     def give_up(self, error: HubProtoError) -> None:

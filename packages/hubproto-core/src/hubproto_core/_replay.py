@@ -16,6 +16,8 @@ class Replay:
     """
 
     __slots__ = (
+        "_before",
+        "_expected",
         "_first",
         "_latest",
         "_left",
@@ -37,6 +39,8 @@ class Replay:
         """Bytes that wait for an Ack or for a new transport."""
         self._first = 1  # sequence id of the oldest message kept
         self._left = 0  # the highest sequence id that has ever left
+        self._before = 0  # the highest that has left on an earlier transport
+        self._expected = 1  # the peer is known to have got as far as this on whatever transport it has read from
         self._next = 1  # sequence id of the next message to arrive
         self._latest = 0  # the highest that has arrived
         self.ack_due: bool = False
@@ -68,6 +72,8 @@ class Replay:
         """The peer has everything up to this id. Raises `RemoteProtocolError` where it cannot have (appendix E.29)."""
         if sequence_id > self._left:
             raise RemoteProtocolError("Ack ID greater than amount of messages we've sent.")
+        if sequence_id > self._before:
+            self._expected = max(self._expected, sequence_id + 1)
         while self._first <= sequence_id:
             self._first += 1
             if self._unacknowledged:
@@ -82,14 +88,20 @@ class Replay:
         self.waiting_size += self._unacknowledged_size
         self._unacknowledged_size = 0
 
-    def resume(self) -> int:
-        """There is a new transport. Return the sequence id of the first message that `take` will give out.
+    def resume(self) -> tuple[int, int]:
+        """There is a new transport. Return the id to tell the peer, and how many messages stand in for acknowledged ones.
+
+        Those come before what `take` will give out. Microsoft's peers end the connection at a Sequence above what they
+        expect next, even if they have acknowledged that: where a transport is cut while messages are sent again, they
+        expect the next of these, which they have, and have dropped. Only an Ack of what had never left before says for
+        certain where they are; what they have already they then drop again, whatever it is.
 
         Our last Ack may have been lost with the old transport, and its reader may wait for it at its limit.
         """
         self.rewind()
+        self._before = self._left
         self.ack_due = self._latest > 0
-        return self._first
+        return self._expected, self._first - self._expected
 
     # incoming
 

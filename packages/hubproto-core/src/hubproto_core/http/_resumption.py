@@ -145,7 +145,7 @@ class Resumption:
         if Timer.RESUME in expired:
             failure = "" if self._failure is None else f": {self._failure}"
             seconds = self._route.config.resume_window
-            self._give_up(f"it could not be reached again within {seconds:g} s{failure}")
+            self._give_up(f"it could not be reached again within {seconds:g} s{failure}", now)
         elif Timer.RECONNECT in expired:
             self._try(now)
         elif Timer.HANDSHAKE in expired:
@@ -172,7 +172,7 @@ class Resumption:
             self._asked_again = True
             self._try(now)
         else:
-            self._give_up(f"it {'has forgotten' if status == 404 else 'refuses to resume'} the connection ({what})")
+            self._give_up(f"it {'has forgotten' if status == 404 else 'refuses to resume'} the connection ({what})", now)
             self._attempt.session_moved(socket, now=now)
 
     def upgraded(self, socket: ClientSocket, trailing: bytes, *, now: float) -> WebSocketTransport:
@@ -255,11 +255,12 @@ class Resumption:
             self._effects.append(Wake(self._socket))
             self._socket = None
 
-    def _give_up(self, why: str) -> None:
-        """The session ends; who drives it notices."""
+    def _give_up(self, why: str, now: float) -> None:
+        """The session ends."""
         lost = self._session.lost_by
         url, reason = self._route.shown_url, lost.what if isinstance(lost, ConnectionFailed) else str(lost)
         error = ServerGone(url, f"{reason}; {why}" if url in reason else f"{url} is gone: {reason}; {why}")
         error.__cause__ = lost
         self.abandon()
         self._session.give_up(error)
+        self._session.handle_timeout(now=now)
