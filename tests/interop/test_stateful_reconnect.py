@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from hubproto_core import Codec, HubConfig, JsonCodec, MessagePackCodec
+from hubproto_core import Codec, JsonCodec, MessagePackCodec
 from tests.interop._lab import Labs
 from tests.kit.cuts import Cuts, weather_the
 from tests.kit.runtimes import Runtime

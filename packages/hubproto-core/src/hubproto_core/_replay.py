@@ -3,44 +3,69 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from ._errors import RemoteProtocolError
 
 __all__ = ["Replay"]
+
+_Kept = tuple[bytes, str | None]
+"""A message, and the upload whose item it is."""
 
 
 class Replay:
     """The two directions of one connection: sequence ids are counted, outgoing messages kept until acknowledged.
 
     `limit`: while more bytes than this have been written and not been acknowledged, further messages wait for an Ack.
+    `stand_in`: a message that counts and means nothing to anybody.
+
+    Two faults of Microsoft's receivers must not show:
+
+    - They end the connection at a Sequence above what they expect next, even if they have acknowledged that: where a
+      transport is cut while messages are sent again, they expect the next of these, which they have, and have dropped.
+      Only an Ack of what had never left before says for certain where they are. So the Sequence is one that they take,
+      and stand-ins take the place of what need not be sent again.
+    - They do not count an item of an upload that they do not know any more. So where an upload is over, stand-ins take
+      the place of its items; and where it may be over, nothing is sent again before there is an answer.
     """
 
     __slots__ = (
         "_before",
+        "_ends",
         "_expected",
         "_first",
         "_latest",
         "_left",
         "_limit",
         "_next",
+        "_open",
+        "_over",
+        "_stand_in",
         "_unacknowledged",
         "_unacknowledged_size",
         "_waiting",
         "ack_due",
+        "doubtful",
         "waiting_size",
     )
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, stand_in: bytes) -> None:
         self._limit = limit
-        self._unacknowledged: deque[bytes] = deque()  # written to the present transport, oldest first
+        self._stand_in = stand_in
+        self._unacknowledged: deque[_Kept] = deque()  # written to the present transport, oldest first
         self._unacknowledged_size = 0
-        self._waiting: deque[bytes] = deque()  # not written to the present transport; they come behind those above
+        self._waiting: deque[_Kept] = deque()  # not written to the present transport; they come behind those above
         self.waiting_size: int = 0
         """Bytes that wait for an Ack or for a new transport."""
         self._first = 1  # sequence id of the oldest message kept
         self._left = 0  # the highest sequence id that has ever left
         self._before = 0  # the highest that has left on an earlier transport
         self._expected = 1  # the peer is known to have got as far as this on whatever transport it has read from
+        self._ends: dict[int, str] = {}  # sequence ids of the ends of uploads, while they are kept
+        self._open: set[str] = set()  # uploads whose end is not acknowledged yet
+        self._over: set[str] = set()  # those of them that the peer has answered
+        self.doubtful: set[str] = set()
+        """Uploads of which the peer may have had the end. While there are any, nothing is sent again."""
         self._next = 1  # sequence id of the next message to arrive
         self._latest = 0  # the highest that has arrived
         self.ack_due: bool = False
@@ -48,21 +73,24 @@ class Replay:
 
     # outgoing
 
-    def add(self, message: bytes) -> None:
-        """Keep a message that counts, to be written when `take` gives it out."""
-        self._waiting.append(message)
+    def add(self, message: bytes, *, item_of: str | None = None, end_of: str | None = None) -> None:
+        """Keep a message that counts, to be written when `take` gives it out. It may be part of an upload."""
+        if end_of is not None:
+            self._ends[self._first + len(self._unacknowledged) + len(self._waiting)] = end_of
+        self._waiting.append((message, item_of))
         self.waiting_size += len(message)
 
     def take(self, *, over_limit: bool = False) -> bytes | None:
         """Return the next message to be written, or None when all are written or the limit is passed."""
-        if not self._waiting or (self._unacknowledged_size > self._limit and not over_limit):
+        if not self._waiting or ((self._unacknowledged_size > self._limit or self.doubtful) and not over_limit):
             return None
-        message = self._waiting.popleft()
-        size = len(message)
-        self.waiting_size -= size
-        self._unacknowledged.append(message)
-        self._unacknowledged_size += size
-        return message
+        kept = self._waiting.popleft()
+        self.waiting_size -= len(kept[0])
+        if kept[1] is not None and kept[1] in self._over:
+            kept = (self._stand_in, None)
+        self._unacknowledged.append(kept)
+        self._unacknowledged_size += len(kept[0])
+        return kept[0]
 
     def all_left(self) -> None:
         """Everything taken is on its way, so that the peer may acknowledge it."""
@@ -75,11 +103,25 @@ class Replay:
         if sequence_id > self._before:
             self._expected = max(self._expected, sequence_id + 1)
         while self._first <= sequence_id:
+            upload = self._ends.pop(self._first, None)
+            if upload is not None:
+                self._open.discard(upload)
+                self._over.discard(upload)
+                self.doubtful.discard(upload)
             self._first += 1
             if self._unacknowledged:
-                self._unacknowledged_size -= len(self._unacknowledged.popleft())
+                self._unacknowledged_size -= len(self._unacknowledged.popleft()[0])
             else:  # the transport it was written to is gone
-                self.waiting_size -= len(self._waiting.popleft())
+                self.waiting_size -= len(self._waiting.popleft()[0])
+
+    def begin_uploads(self, uploads: Iterable[str]) -> None:
+        """A call that will be answered announces these."""
+        self._open.update(uploads)
+
+    def end_uploads(self, uploads: Iterable[str]) -> None:
+        """The peer has answered the call that these belong to, and wants nothing more of them."""
+        self._over.update(self._open.intersection(uploads))
+        self.doubtful.difference_update(uploads)
 
     def rewind(self) -> None:
         """The transport is gone, and perhaps with it all that has not been acknowledged."""
@@ -89,18 +131,15 @@ class Replay:
         self._unacknowledged_size = 0
 
     def resume(self) -> tuple[int, int]:
-        """There is a new transport. Return the id to tell the peer, and how many messages stand in for acknowledged ones.
-
-        Those come before what `take` will give out. Microsoft's peers end the connection at a Sequence above what they
-        expect next, even if they have acknowledged that: where a transport is cut while messages are sent again, they
-        expect the next of these, which they have, and have dropped. Only an Ack of what had never left before says for
-        certain where they are; what they have already they then drop again, whatever it is.
+        """There is a new transport. Return the sequence id to tell the peer, and how many stand-ins come first.
 
         Our last Ack may have been lost with the old transport, and its reader may wait for it at its limit.
         """
         self.rewind()
         self._before = self._left
         self.ack_due = self._latest > 0
+        ended = {upload for sequence_id, upload in self._ends.items() if sequence_id <= self._left} - self._over
+        self.doubtful = {item_of for _, item_of in self._waiting if item_of is not None and item_of in ended}
         return self._expected, self._first - self._expected
 
     # incoming

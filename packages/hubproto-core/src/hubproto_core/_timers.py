@@ -15,6 +15,7 @@ class Timer(Enum):
     SILENCE = "silence"
     ACK = "ack"
     RESUME = "resume"
+    REPLAY = "replay"
     CLOSE = "close"
     SHUTDOWN = "shutdown"
     EXPIRY = "expiry"

@@ -172,7 +172,9 @@ class Resumption:
             self._asked_again = True
             self._try(now)
         else:
-            self._give_up(f"it {'has forgotten' if status == 404 else 'refuses to resume'} the connection ({what})", now)
+            self._give_up(
+                f"it {'has forgotten' if status == 404 else 'refuses to resume'} the connection ({what})", now
+            )
             self._attempt.session_moved(socket, now=now)
 
     def upgraded(self, socket: ClientSocket, trailing: bytes, *, now: float) -> WebSocketTransport:
