@@ -20,7 +20,7 @@ SEED = int(os.environ.get("HUBPROTO_SEED", "1"))
 @pytest.mark.parametrize("codec", [JsonCodec(), MessagePackCodec()], ids=lambda codec: codec.name)
 async def test_a_client_goes_on_over_cut_sockets_as_if_nothing_had_been(rt: Runtime, labs: Labs, codec: Codec) -> None:
     server = labs.start("reference")
-    cuts = Cuts(rt, int(server.url.rpartition(":")[2]), SEED, whole=True)
+    cuts = Cuts(rt, int(server.url.rpartition(":")[2]), SEED, gentle=True)
     async with rt.listen(cuts) as port:
         async with rt.connect(f"http://127.0.0.1:{port}/hub", stateful=True, protocol=codec) as client:
             print(rt, codec.name, await weather_the(cuts, rt, client, CUTS))

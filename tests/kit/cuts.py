@@ -23,17 +23,18 @@ class Cuts:
     It breaks after some time, or within some byte of either direction, whatever comes first, and is reset or closed at
     either side. `seed` makes the same choices again.
 
-    `whole`: the server gets whole frames only, and then the end of them, as Microsoft's must (SPEC 4.7.6): what it has
-    of half a message it puts in front of the next WebSocket's.
+    `gentle`: as Microsoft's server needs it. It gets whole frames only, and then the end of them, for what it has of half
+    a message it puts in front of what comes over the next WebSocket (SPEC 4.7.6); and no opening handshake is cut, for
+    where two WebSockets come at once it ends the connection (SPEC 4.7.7).
     """
 
-    def __init__(self, rt: Runtime, port: int, seed: int, *, whole: bool = False) -> None:
+    def __init__(self, rt: Runtime, port: int, seed: int, *, gentle: bool = False) -> None:
         self.count = 0
         """How many WebSockets have been broken."""
         self._rt = rt
         self._port = port
         self._random = random.Random(seed)
-        self._whole = whole
+        self._gentle = gentle
         self._limit = 0
         self._begun: list[Event] = []
 
@@ -53,7 +54,7 @@ class Cuts:
             life = _Life(self._rt, self._draw_size() if self._raging else math.inf)
             begun = self._rt.Event()
             self._begun.append(begun)
-            frames = _Frames() if self._whole else None
+            frames = _Frames() if self._gentle else None
             async with self._rt.tasks() as tasks:
                 running = [
                     tasks.start_soon(self._copy, client, server, life, frames),
@@ -67,7 +68,7 @@ class Cuts:
             if life.is_websocket and life.broken:
                 self.count += 1
                 self._end(client)
-                if self._whole:
+                if self._gentle:
                     server.send_eof()
                     await server.receive_all()
                 else:
@@ -77,7 +78,7 @@ class Cuts:
         tcp.reset() if self._random.random() < 0.5 else tcp.close()
 
     def _draw_size(self) -> float:
-        return float(math.exp(self._random.uniform(math.log(SMALLEST), math.log(LARGEST))))
+        return float(math.exp(self._random.uniform(math.log(2000 if self._gentle else SMALLEST), math.log(LARGEST))))
 
     async def _age(self, begun: Event, life: _Life) -> None:
         if not self._raging:

@@ -321,7 +321,9 @@ class HubConnection:
         if self._replay is not None:
             self._replay.all_left()
             self._arm_ack(self._replay, now)
-            if self._replay.doubtful and not self._timers.armed(Timer.REPLAY):
+            if not self._replay.doubtful:
+                self._timers.disarm(Timer.REPLAY)
+            elif not self._timers.armed(Timer.REPLAY):
                 self._timers.arm(Timer.REPLAY, now + _PATIENCE * self._config.ack_interval)
         if not self._output:
             return b""
@@ -481,6 +483,10 @@ class HubConnection:
         self._drained = False
         sequence_id, stand_ins = self._replay.resume()
         self._append(self._codec.encode(SequenceMessage(sequence_id=sequence_id)))
+        if self._role is Role.CLIENT and self._replay.ack_due:
+            # Microsoft's server ends the connection when it waits too long for one. A server's own Ack comes later:
+            # Microsoft's JavaScript client forgets messages if one comes while it sends them again (SPEC 4.7.3).
+            self._append(self._codec.encode(Ack(sequence_id=self._replay.acknowledgement())))
         if stand_ins:
             self._append(self._codec.encode(_STAND_IN) * stand_ins)
         self._write_on(self._replay)
