@@ -481,14 +481,11 @@ class HubConnection:
         if len(self._newest_buffer()):
             self._later.append(RecordBuffer())
         self._drained = False
-        sequence_id, stand_ins = self._replay.resume()
-        self._append(self._codec.encode(SequenceMessage(sequence_id=sequence_id)))
+        self._append(self._codec.encode(SequenceMessage(sequence_id=self._replay.resume())))
         if self._role is Role.CLIENT and self._replay.ack_due:
             # Microsoft's server ends the connection when it waits too long for one. A server's own Ack comes later:
             # Microsoft's JavaScript client forgets messages if one comes while it sends them again (SPEC 4.7.3).
             self._append(self._codec.encode(Ack(sequence_id=self._replay.acknowledgement())))
-        if stand_ins:
-            self._append(self._codec.encode(_STAND_IN) * stand_ins)
         self._write_on(self._replay)
 
     def give_up(self, error: HubProtoError) -> None:
@@ -551,6 +548,8 @@ class HubConnection:
 
     def _write_on(self, replay: Replay, *, over_limit: bool = False) -> None:
         """Write what waits, as far as the peer's acknowledgements allow."""
+        if stand_ins := replay.stand_ins():
+            self._append(stand_ins)
         while (data := replay.take(over_limit=over_limit)) is not None:
             self._append(data)
 

@@ -37,6 +37,7 @@ class Replay:
         "_latest",
         "_left",
         "_limit",
+        "_missing",
         "_next",
         "_open",
         "_over",
@@ -61,6 +62,7 @@ class Replay:
         self._left = 0  # the highest sequence id that has ever left
         self._before = 0  # the highest that has left on an earlier transport
         self._expected = 1  # the peer is known to have got as far as this on whatever transport it has read from
+        self._missing = 0  # acknowledged messages that the present transport owes the peer's counting
         self._ends: dict[int, str] = {}  # sequence ids of the ends of uploads, while they are kept
         self._open: set[str] = set()  # uploads whose end is not acknowledged yet
         self._over: set[str] = set()  # those of them that the peer has answered
@@ -113,6 +115,7 @@ class Replay:
                 self._unacknowledged_size -= len(self._unacknowledged.popleft()[0])
             else:  # the transport it was written to is gone
                 self.waiting_size -= len(self._waiting.popleft()[0])
+                self._missing += 1
 
     def begin_uploads(self, uploads: Iterable[str]) -> None:
         """A call that will be answered announces these."""
@@ -130,8 +133,13 @@ class Replay:
         self.waiting_size += self._unacknowledged_size
         self._unacknowledged_size = 0
 
-    def resume(self) -> tuple[int, int]:
-        """There is a new transport. Return the sequence id to tell the peer, and how many stand-ins come first.
+    def stand_ins(self) -> bytes:
+        """Return what must be written before the next of what `take` gives out."""
+        missing, self._missing = self._missing, 0
+        return self._stand_in * missing
+
+    def resume(self) -> int:
+        """There is a new transport. Return the sequence id to tell the peer: that of what is written next.
 
         Our last Ack may have been lost with the old transport, and its reader may wait for it at its limit.
         """
@@ -140,7 +148,8 @@ class Replay:
         self.ack_due = self._latest > 0
         ended = {upload for sequence_id, upload in self._ends.items() if sequence_id <= self._left} - self._over
         self.doubtful = {item_of for _, item_of in self._waiting if item_of is not None and item_of in ended}
-        return self._expected, self._first - self._expected
+        self._missing = self._first - self._expected
+        return self._expected
 
     # incoming
 
