@@ -715,6 +715,10 @@ def resumable(handlers: Handlers | None = None, **settings: Any) -> ServerPeer:
     return ServerPeer(handlers, HubConfig(**{"keep_alive_interval": 1e6, **settings}), stateful=True)
 
 
+def ack(number: int) -> dict[str, Any]:
+    return {"type": 8, "sequenceId": number}
+
+
 def sequence(number: int) -> dict[str, Any]:
     return {"type": 9, "sequenceId": number}
 
@@ -747,6 +751,7 @@ def test_calls_streams_and_uploads_go_on_across_a_cut() -> None:
     session.resume()
     assert server.hear() == [
         sequence(1),
+        ack(1),
         *started,
         item("b", "1"),
         completion("1"),
@@ -775,7 +780,7 @@ def test_a_handler_s_answer_is_kept_while_the_transport_is_lost() -> None:
     server.session.receive_eof(CUT, now=0.0)
     server.shell.finish(server.shell.find("ask"), "yes")
     server.session.resume()
-    assert server.hear() == [sequence(1), completion("s1", result="yes")]
+    assert server.hear() == [sequence(1), ack(1), completion("s1", result="yes")]
 
 
 def test_everything_fails_when_the_transport_is_not_replaced() -> None:

@@ -1217,11 +1217,90 @@ def test_only_what_is_not_acknowledged_is_sent_again(role: Role) -> None:
     conn.receive_eof(LOST, now=0.0)
     conn.resume()
     assert sent(conn) == [sequence(3), call(3)]
-    feed(conn, pack(ack(3)))
-    conn.receive_eof(LOST, now=0.0)
     say(conn, 4)
+    conn.data_to_send(now=0.0)
+    feed(conn, pack(ack(4)))
+    conn.receive_eof(LOST, now=0.0)
+    say(conn, 5)
     conn.resume()
-    assert sent(conn) == [sequence(4), call(4)]
+    assert sent(conn) == [sequence(5), call(5)]
+
+
+@BOTH
+def test_a_sequence_is_one_that_microsoft_s_peers_take(role: Role) -> None:
+    conn = stateful(role)
+    say(conn, 1, 2, 3)
+    conn.data_to_send(now=0.0)
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    assert sent(conn) == [sequence(1), call(1), call(2), call(3)]
+    feed(conn, pack(ack(2)))  # it has them, but may have been cut off before it had them again
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    nothing = {"type": 3, "invocationId": "-"}
+    assert sent(conn) == [sequence(1), nothing, nothing, call(3)]
+
+
+def uploads(conn: HubConnection) -> str:
+    """Call with an upload of one item, which ends, and let everything leave; return the id of the call."""
+    upload = conn.new_stream_id()
+    call_id = conn.invoke("Up", stream_ids=[upload])
+    conn.send_item(upload, 5)
+    conn.complete(upload)
+    conn.data_to_send(now=0.0)
+    return call_id
+
+
+def answer(call_id: str) -> bytes:
+    return pack({"type": 3, "invocationId": call_id, "result": None})
+
+
+def test_items_of_an_upload_that_was_answered_are_not_sent_again() -> None:
+    conn = stateful(Role.CLIENT)
+    feed(conn, answer(uploads(conn)))
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    _, _, call, item, end = sent(conn)
+    assert (call["type"], item, end) == (1, {"type": 3, "invocationId": "-"}, {"type": 3, "invocationId": "1"})
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_nothing_is_sent_again_before_it_is_known_whether_an_upload_is_over(lost: bool) -> None:
+    conn = stateful(Role.CLIENT, resume_window=100.0)
+    call_id = uploads(conn)
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    say(conn, 1)
+    assert sent(conn, 0.1) == [sequence(1)]
+    if lost:
+        conn.receive_data(answer(call_id), now=0.2)
+        conn.receive_eof(LOST, now=0.2)
+        events(conn, 0.2)
+        conn.resume()
+    else:
+        feed(conn, answer(call_id), now=0.2)
+    assert [message["type"] for message in sent(conn, 0.3) if message["type"] < 8] == [1, 3, 3, 1]
+    assert conn.next_timeout() == (1_000_000.3 if lost else 1.0)  # a ping, or an Ack; of the wait nothing is left
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_answer_that_says_whether_an_upload_is_over_is_not_waited_for_long(lost: bool) -> None:
+    conn = stateful(Role.CLIENT, ack_interval=2.0, resume_window=100.0)
+    uploads(conn)
+    conn.receive_eof(LOST, now=0.0)
+    conn.resume()
+    assert sent(conn, 0.5) == [sequence(1)]
+    assert conn.next_timeout() == 3.5
+    if lost:
+        conn.receive_eof(LOST, now=1.0)
+        conn.handle_timeout(now=3.5)
+        assert sent(conn, 3.5) == []
+        conn.resume()
+        assert sent(conn, 3.6) == [sequence(1)]  # there is as much doubt as before
+        conn.handle_timeout(now=6.6)
+    else:
+        conn.handle_timeout(now=3.5)
+    assert [message["type"] for message in sent(conn, 7.0)] == [1, 2, 3]
 
 
 def test_pings_and_acks_that_have_not_left_are_not_sent_again() -> None:
@@ -1253,11 +1332,24 @@ def test_all_kinds_of_messages_are_kept_and_pings_and_acks_are_not_counted() -> 
     assert [message["type"] for message in before] == [1, 2, 3, 3, 4, 5]
     conn.receive_eof(LOST, now=1.0)
     conn.resume()
-    assert sent(conn, 1.0) == [sequence(1), *before]
-    feed(conn, pack(ack(6)), now=1.0)
-    conn.receive_eof(LOST, now=1.0)
+    assert sent(conn, 1.0) == [sequence(1), ack(1)]  # is the upload over?
+    conn.handle_timeout(now=2.5)
+    assert [message for message in sent(conn, 2.5) if message["type"] != 6] == before
+    conn.send("Log")
+    conn.data_to_send(now=2.5)
+    feed(conn, pack(ack(7)), now=2.5)
+    conn.receive_eof(LOST, now=2.5)
     conn.resume()
-    assert sent(conn, 1.0) == [sequence(7)]
+    assert sent(conn, 2.5) == [sequence(8), ack(1)]
+
+
+def test_a_client_acknowledges_at_once_over_a_new_transport() -> None:
+    for role, said in ((Role.CLIENT, [sequence(1), ack(1)]), (Role.SERVER, [sequence(1)])):
+        conn = stateful(role)
+        feed(conn, calls(1))
+        conn.receive_eof(LOST, now=0.5)
+        conn.resume()
+        assert sent(conn, 0.5) == said
 
 
 def test_a_broadcast_is_kept_too() -> None:
@@ -1561,7 +1653,7 @@ def test_an_ack_that_came_over_the_old_transport_spares_nothing_that_is_already_
     conn.receive_eof(LOST, now=0.0)
     assert events(conn) == []
     conn.resume()
-    assert sent(conn) == [sequence(2), call(2)]
+    assert sent(conn) == [sequence(1), {"type": 3, "invocationId": "-"}, call(2)]
 
 
 @BOTH
@@ -1593,7 +1685,37 @@ def test_nobody_is_silent_who_cannot_be_heard() -> None:
     assert events(conn, 60.0) == []
     assert conn.next_timeout() == 65.0
     conn.handle_timeout(now=65.0)
-    assert isinstance(the_end(conn, 65.0).error, TransportError)
+    assert conn.is_lost
+    assert str(conn.lost_by) == "Server timeout (5000.00ms) elapsed without receiving a message from the server."
+    conn.handle_timeout(now=165.0)
+    assert "not replaced within 100 s: Server timeout" in str(the_end(conn, 165.0).error)
+
+
+def test_a_client_that_gives_up_a_lost_transport_may_come_back() -> None:
+    conn = stateful(Role.CLIENT)
+    conn.give_up(TransportError("too early"))
+    assert conn.is_open
+    assert conn.lost_by is None
+    conn.receive_eof(LOST, now=0.0)
+    assert conn.lost_by is LOST
+    reason = TransportError("forgotten")
+    conn.give_up(reason)
+    end = the_end(conn)
+    assert (end.error, end.allow_reconnect) == (reason, True)
+    assert not conn.timed_out
+
+
+def test_the_peer_s_sequence_says_that_the_connection_goes_on() -> None:
+    conn = stateful(Role.CLIENT)
+    assert conn.resumed
+    conn.receive_eof(LOST, now=0.0)
+    assert conn.resumed
+    conn.resume()
+    assert not conn.resumed
+    feed(conn, pack({"type": 6}))
+    assert not conn.resumed
+    feed(conn, pack(sequence(1)))
+    assert conn.resumed
 
 
 def test_the_ping_of_a_client_is_put_off_by_what_it_sends_after_the_resumption() -> None:

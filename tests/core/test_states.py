@@ -86,6 +86,10 @@ def pings_and_times_out(conn: HubConnection) -> None:
     times_out(conn)
 
 
+def is_given_up(conn: HubConnection) -> None:
+    conn.give_up(CUT)
+
+
 def takes(conn: HubConnection) -> None:
     conn.next_event(now=0.0)
 
@@ -120,6 +124,7 @@ STEPS: dict[tuple[State, Cause], tuple[Deed, Deed, State]] = {
     (State.LOST, Cause.CLOSE): (is_cut_off, closes, State.CLOSING),
     (State.LOST, Cause.CLOSE_RECEIVED): (has_said(pack({"type": 7})), takes, State.CLOSED),
     (State.LOST, Cause.VIOLATED): (has_said(b"hello\x1e"), takes, State.CLOSED),
+    (State.LOST, Cause.GIVEN_UP): (is_cut_off, is_given_up, State.CLOSING),
     (State.LOST, Cause.EXPIRED): (is_cut_off, times_out, State.CLOSING),
     (State.CLOSING, Cause.TAKEN): (closes, takes, State.CLOSED),
 }
