@@ -723,10 +723,6 @@ def sequence(number: int) -> dict[str, Any]:
     return {"type": 9, "sequenceId": number}
 
 
-def ack(number: int) -> dict[str, Any]:
-    return {"type": 8, "sequenceId": number}
-
-
 def test_a_client_asks_for_version_1_unless_it_is_to_be_resumable() -> None:
     session = ClientSession(JsonCodec(), Handlers(), config=HubConfig(), effects=Shell().effects, now=0.0)
     assert session.data_to_send(now=0.0) == HANDSHAKE

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hubproto_core import RemoteProtocolError
 from hubproto_core._replay import Replay
 
-
 SKIP = b"-"
 
 

@@ -23,9 +23,9 @@ class Cuts:
     It breaks after some time, or within some byte of either direction, whatever comes first, and is reset or closed at
     either side. `seed` makes the same choices again.
 
-    `gentle`: as Microsoft's server needs it. It gets whole frames only, and then the end of them, for what it has of half
-    a message it puts in front of what comes over the next WebSocket (SPEC 4.7.6); and no opening handshake is cut, for
-    where two WebSockets come at once it ends the connection (SPEC 4.7.7).
+    `gentle`: as Microsoft's server needs it. It gets whole frames only, and then the end of them, for what it has of
+    half a message it puts in front of what comes over the next WebSocket (SPEC 4.7.6); and no opening handshake is cut,
+    for where two WebSockets come at once it ends the connection (SPEC 4.7.7).
     """
 
     def __init__(self, rt: Runtime, port: int, seed: int, *, gentle: bool = False) -> None:
