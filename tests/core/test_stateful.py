@@ -8,7 +8,20 @@ from typing import Any
 
 import pytest
 
-from hubproto_core import EndOfStream, Hub, HubConfig, LocalProtocolError, RemoteProtocolError, TransportError
+from hubproto_core import (
+    Completion,
+    EndOfStream,
+    Hub,
+    HubConfig,
+    HubConnection,
+    JsonCodec,
+    LocalProtocolError,
+    MessagePackCodec,
+    RemoteProtocolError,
+    Role,
+    StreamInvocation,
+    TransportError,
+)
 from tests.kit.shell import WAITS, HubPeer
 from tests.kit.wire import pack, unpack
 
@@ -274,3 +287,95 @@ def test_everything_that_is_said_arrives_over_three_sockets_in_order() -> None:
             assert unpack(client.session.data_to_send(now=0.0)) == []
             client.session.resume()
     assert client.hear() == [sequence(1), *(result(str(number), number) for number in range(9))]
+
+
+# --- both ends ------------------------------------------------------------------------------------------------------
+
+
+class Talk:
+    """A client and a server with something to say to each other, and a link between them that carries single bytes.
+
+    The link is cut behind the `cut`-th byte, of both directions together: nothing that is under way arrives.
+    """
+
+    def __init__(self, codec: type[JsonCodec | MessagePackCodec], cut: int | None = None) -> None:
+        self.client = HubConnection(Role.CLIENT, [codec()], stateful=True, now=0.0)
+        self.server = HubConnection(Role.SERVER, [codec()], stateful=True, now=0.0)
+        self.heard: dict[HubConnection, list[Any]] = {self.client: [], self.server: []}
+        self._under_way = {self.client: b"", self.server: b""}
+        self.carried = 0
+        self._cut = cut
+        self._go_on()
+        first = self.carried
+        upload = self.client.new_stream_id()
+        self.client.invoke("Up", [1], stream_ids=[upload])
+        self.client.stream("Count")
+        for number in range(3):
+            self.client.send_item(upload, number)
+            self._go_on(steps=20)
+        self.client.complete(upload)
+        self.client.send("Log", ["\u2603"])
+        self.server.send("news", ["x"])
+        self._go_on()
+        self.begun = first
+
+    def _go_on(self, steps: int = 1_000_000) -> None:
+        """Carry bytes one at a time, to either end in turn, until there are none."""
+        for _ in range(steps):
+            self._under_way[self.server] += self.client.data_to_send(now=0.0)
+            self._under_way[self.client] += self.server.data_to_send(now=0.0)
+            if not any(self._under_way.values()):
+                return
+            for end in self.heard:
+                data, self._under_way[end] = self._under_way[end][:1], self._under_way[end][1:]
+                if data:
+                    end.receive_data(data, now=0.0)
+                    self._hear(end)
+                    self.carried += 1
+                    if self.carried == self._cut:
+                        self._replace()
+
+    def _replace(self) -> None:
+        for end in self.heard:
+            end.receive_eof(TransportError("cut"), now=0.0)
+            self._hear(end)
+            self._under_way[end] = b""
+        for end in self.heard:
+            end.resume()
+        self._under_way[self.server] = self.client.data_to_send(now=0.0)
+        self.client.handle_timeout(now=1.5)  # so long it waits to learn whether an upload is over
+
+    def conversations(self) -> list[dict[str | None, list[Any]]]:
+        """What each end has heard, in its order under each id."""
+        found: list[dict[str | None, list[Any]]] = []
+        for events in self.heard.values():
+            by_id: dict[str | None, list[Any]] = {}
+            for event in events[1:]:  # behind the handshake
+                by_id.setdefault(event.invocation_id, []).append(event)
+            found.append(by_id)
+        return found
+
+    def _hear(self, end: HubConnection) -> None:
+        while (event := end.next_event(now=0.0)) is not None:
+            self.heard[end].append(event)
+            match event:
+                case StreamInvocation(invocation_id=stream):
+                    for number in range(3):
+                        self.server.send_item(stream, number)
+                    self.server.complete(stream)
+                case Completion() if end is self.server:
+                    self.server.complete("2", "thanks")
+
+
+@pytest.mark.parametrize("codec", [JsonCodec, MessagePackCodec])
+def test_a_cut_at_any_byte_loses_nothing_and_repeats_nothing(codec: type[JsonCodec | MessagePackCodec]) -> None:
+    whole = Talk(codec)
+    assert [{key: len(events) for key, events in heard.items()} for heard in whole.conversations()] == [
+        {None: 1, "2": 1, "3": 4},
+        {None: 1, "1": 4, "2": 1, "3": 1},
+    ]
+    for cut in range(whole.begun + 1, whole.carried + 1):
+        talk = Talk(codec, cut)
+        assert talk.client.resumed
+        assert talk.server.resumed
+        assert talk.conversations() == whole.conversations(), cut
