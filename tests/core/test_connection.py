@@ -1634,9 +1634,9 @@ def test_messages_beyond_the_replay_limit_wait_for_acks_in_order() -> None:
     assert conn.unsent == 4 * size
     conn.resume()
     assert facts(conn) == ["stateful", "waits_for_ack"]
-    assert sent(conn, 5.0) == [sequence(2), call(2), call(3)]
+    assert sent(conn, 5.0) == [sequence(2), call(2), call(3), call(4)]  # without a new one no Ack need come
     feed(conn, pack(ack(3)), 5.0)
-    assert sent(conn, 5.0) == [call(4), call(5)]
+    assert sent(conn, 5.0) == [call(5)]
     assert facts(conn) == ["stateful", "want_read"]
 
 

@@ -94,6 +94,20 @@ def test_what_is_acknowledged_before_it_is_written_again_still_takes_its_number(
     assert taken(replay) == [SKIP, b"3"]
 
 
+def test_the_first_new_message_of_a_transport_may_pass_the_limit() -> None:
+    """An Ack that was lost comes again only if something new arrives."""
+    replay = Replay(1, SKIP)
+    for frame in (b"aa", b"b", b"c", b"d"):
+        replay.add(frame)
+    assert taken(replay) == [b"aa"]
+    replay.resume()
+    assert taken(replay) == [b"aa", b"b"]
+    replay.resume()
+    assert taken(replay) == [b"aa"]
+    replay.acknowledge(1)
+    assert taken(replay) == [b"b", b"c", b"d"][:2]
+
+
 def uploaded(*answered: str) -> Replay:
     """Two uploads of one item each: 1 has ended, 2 has not. Everything has left."""
     replay = Replay(100, SKIP)

@@ -13,7 +13,7 @@ from .tcp import Tcp
 
 __all__ = ["Cuts", "Weathered", "weather_the"]
 
-LONGEST = 0.1  # seconds that a WebSocket lives at most
+LONGEST = 0.05  # seconds that a WebSocket lives at most
 SMALLEST, LARGEST = 100, 1_000_000  # bytes that it carries at most: sometimes less than its opening handshake
 
 

@@ -19,7 +19,7 @@ class Replay:
     `limit`: while more bytes than this have been written and not been acknowledged, further messages wait for an Ack.
     `stand_in`: a message that counts and means nothing to anybody.
 
-    Two faults of Microsoft's receivers must not show:
+    Three faults of Microsoft's receivers must not show:
 
     - They end the connection at a Sequence above what they expect next, even if they have acknowledged that: where a
       transport is cut while messages are sent again, they expect the next of these, which they have, and have dropped.
@@ -27,6 +27,7 @@ class Replay:
       and stand-ins take the place of what need not be sent again.
     - They do not count an item of an upload that they do not know any more. So where an upload is over, stand-ins take
       the place of its items; and where it may be over, nothing is sent again before there is an answer.
+    - They do not repeat an Ack that was lost with a transport, unless something new arrives.
     """
 
     __slots__ = (
@@ -84,7 +85,7 @@ class Replay:
 
     def take(self, *, over_limit: bool = False) -> bytes | None:
         """Return the next message to be written, or None when all are written or the limit is passed."""
-        if not self._waiting or ((self._unacknowledged_size > self._limit or self.doubtful) and not over_limit):
+        if not self._waiting or ((self.doubtful or self._is_over_limit) and not over_limit):
             return None
         kept = self._waiting.popleft()
         self.waiting_size -= len(kept[0])
@@ -93,6 +94,11 @@ class Replay:
         self._unacknowledged.append(kept)
         self._unacknowledged_size += len(kept[0])
         return kept[0]
+
+    @property
+    def _is_over_limit(self) -> bool:
+        """The limit does not hold up to the first new message of a transport: it may be what brings the next Ack."""
+        return self._unacknowledged_size > self._limit and self._first + len(self._unacknowledged) > self._before + 1
 
     def all_left(self) -> None:
         """Everything taken is on its way, so that the peer may acknowledge it."""

@@ -138,9 +138,7 @@ class Resumption:
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timeout(self, *, now: float) -> None:
-        """A deadline may have passed, or the access token be there. Early and spurious calls change nothing."""
-        if not self.active:
-            return
+        """A deadline may have passed, or the access token be there. Early calls change nothing. Only while `active`."""
         expired = self._timers.expire(now)
         if Timer.RESUME in expired:
             failure = "" if self._failure is None else f": {self._failure}"
