@@ -325,7 +325,10 @@ class Talk:
             self._under_way[self.server] += self.client.data_to_send(now=0.0)
             self._under_way[self.client] += self.server.data_to_send(now=0.0)
             if not any(self._under_way.values()):
-                return
+                self.client.handle_timeout(now=1.5)  # so long it waits to learn whether an upload is over
+                self._under_way[self.server] = self.client.data_to_send(now=0.0)
+                if not self._under_way[self.server]:
+                    return
             for end in self.heard:
                 data, self._under_way[end] = self._under_way[end][:1], self._under_way[end][1:]
                 if data:
@@ -342,8 +345,6 @@ class Talk:
             self._under_way[end] = b""
         for end in self.heard:
             end.resume()
-        self._under_way[self.server] = self.client.data_to_send(now=0.0)
-        self.client.handle_timeout(now=1.5)  # so long it waits to learn whether an upload is over
 
     def conversations(self) -> list[dict[str | None, list[Any]]]:
         """What each end has heard, in its order under each id."""

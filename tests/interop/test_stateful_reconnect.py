@@ -29,7 +29,7 @@ async def test_a_client_goes_on_over_cut_websockets_as_if_nothing_had_been(
 ) -> None:
     cuts = Cuts(rt, port_of(labs.start("reference", LAB_STATEFULBUF=str(BUFFER))), SEED, gentle=True)
     async with rt.listen(cuts) as port:
-        config = HubConfig(max_message_size=None, replay_buffer=BUFFER, ack_interval=0.2)
+        config = HubConfig(max_message_size=None, replay_buffer=BUFFER)
         url = f"http://127.0.0.1:{port}/hub"
         async with rt.connect(url, stateful=True, protocol=codec, config=config) as client:
             print(rt, codec.name, await weather_the(cuts, rt, client, CUTS))

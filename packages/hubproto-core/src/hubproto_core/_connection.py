@@ -65,7 +65,7 @@ _STAND_IN = Completion(invocation_id="-")
 """What takes a sequence id without meaning anything, at either end, to any peer."""
 
 _PATIENCE = 1.5
-"""Intervals of the peer's acknowledgements for which a replay waits where it is in doubt."""
+"""Intervals of the peer's acknowledgements, from its Sequence on, for which a replay waits where it is in doubt."""
 
 
 class HubConnection:
@@ -276,8 +276,7 @@ class HubConnection:
                 case Timer.REPLAY:
                     assert self._replay is not None
                     self._replay.doubtful.clear()
-                    if self._state is State.OPEN:
-                        self._write_on(self._replay)
+                    self._write_on(self._replay)
                 case _:
                     self._silence(now)
             if self._state in _OVER:
@@ -323,7 +322,7 @@ class HubConnection:
             self._arm_ack(self._replay, now)
             if not self._replay.doubtful:
                 self._timers.disarm(Timer.REPLAY)
-            elif not self._timers.armed(Timer.REPLAY):
+            elif self._resumed and not self._timers.armed(Timer.REPLAY):
                 self._timers.arm(Timer.REPLAY, now + _PATIENCE * self._config.ack_interval)
         if not self._output:
             return b""
@@ -618,6 +617,7 @@ class HubConnection:
         self._output_size = 0
         self._timers.disarm(Timer.SILENCE)
         self._timers.disarm(Timer.ACK)
+        self._timers.disarm(Timer.REPLAY)
         self._timers.arm(Timer.RESUME, now + self._config.resume_window)
 
     def _resume_too_late(self) -> None:
@@ -782,6 +782,8 @@ class HubConnection:
             case Ack(sequence_id=sequence_id):
                 if self._replay is not None:
                     self._replay.acknowledge(sequence_id)
+                    if self._resumed:  # it tells all that the peer has had
+                        self._replay.doubtful.clear()
                     if self._state is State.OPEN:
                         self._write_on(self._replay)
             case SequenceMessage(sequence_id=sequence_id):

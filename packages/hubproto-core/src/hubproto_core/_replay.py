@@ -68,7 +68,8 @@ class Replay:
         self._open: set[str] = set()  # uploads whose end is not acknowledged yet
         self._over: set[str] = set()  # those of them that the peer has answered
         self.doubtful: set[str] = set()
-        """Uploads of which the peer may have had the end. While there are any, nothing is sent again."""
+        """Uploads of which the peer may have had the end. While there are any, nothing is sent again. To be cleared
+        when it has said what it has had, or when that has taken too long."""
         self._next = 1  # sequence id of the next message to arrive
         self._latest = 0  # the highest that has arrived
         self.ack_due: bool = False
