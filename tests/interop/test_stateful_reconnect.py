@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import AsyncExitStack
 
 import pytest
 
-from hubproto_core import Codec, HubConfig, JsonCodec, MessagePackCodec, Reconnecting, ReconnectPolicy, Transport
+from hubproto_core import Codec, JsonCodec, MessagePackCodec, Reconnecting, ReconnectPolicy, Transport
 from tests.interop._lab import Lab, Labs
 from tests.kit.cuts import Cuts, weather_the
 from tests.kit.runtimes import Runtime
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.timeout(600)  # the first test may have to build a serv
 
 CUTS = int(os.environ.get("HUBPROTO_CUTS", "200"))
 SEED = int(os.environ.get("HUBPROTO_SEED", "1"))
-BUFFER = 20_000  # bytes: little enough that the Acks matter, and that much of a short life is left for what is new
+CLIENTS = 4
 
 
 def port_of(lab: Lab) -> int:
@@ -27,12 +28,12 @@ def port_of(lab: Lab) -> int:
 async def test_a_client_goes_on_over_cut_websockets_as_if_nothing_had_been(
     rt: Runtime, labs: Labs, codec: Codec
 ) -> None:
-    cuts = Cuts(rt, port_of(labs.start("reference", LAB_STATEFULBUF=str(BUFFER))), SEED, gentle=True)
-    async with rt.listen(cuts) as port:
-        config = HubConfig(max_message_size=None, replay_buffer=BUFFER)
-        url = f"http://127.0.0.1:{port}/hub"
-        async with rt.connect(url, stateful=True, protocol=codec, config=config) as client:
-            print(rt, codec.name, await weather_the(cuts, rt, client, CUTS))
+    cuts = Cuts(rt, port_of(labs.start("reference")), SEED, gentle=True)
+    async with rt.listen(cuts) as port, AsyncExitStack() as stack:
+        clients = [rt.connect(f"http://127.0.0.1:{port}/hub", stateful=True, protocol=codec) for _ in range(CLIENTS)]
+        for client in clients:
+            await stack.enter_async_context(client)
+        print(rt, codec.name, await weather_the(cuts, rt, clients, CUTS))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from .tcp import Tcp
 
 __all__ = ["Cuts", "Weathered", "weather_the"]
 
-LONGEST = 0.1  # seconds that a WebSocket lives at most
+LONGEST = 0.4  # seconds that a WebSocket lives at most
 SMALLEST, LARGEST = 100, 1_000_000  # bytes that it carries at most: sometimes less than its opening handshake
 
 
@@ -152,25 +153,37 @@ class Weathered:
     uploaded: int = 0
 
 
-async def weather_the(cuts: Cuts, rt: Runtime, client: Connection, count: int) -> Weathered:
-    """Let a client of a hub like the lab's do all sorts of things until so many cuts have been made.
+async def weather_the(cuts: Cuts, rt: Runtime, clients: Sequence[Connection], count: int) -> Weathered:
+    """Let clients of a hub like the lab's do all sorts of things until so many cuts have been made.
 
     Every call is answered, each runs once, and every item of a stream and of an upload arrives once and in order, or
     this fails.
     """
     done = Weathered()
+    async with rt.tasks() as tasks:
+        for client in clients:
+            tasks.start_soon(_weather, cuts, rt, client, count, done)
+        cuts.begin(count)
+    done.cuts = cuts.count
+    return done
+
+
+async def _weather(cuts: Cuts, rt: Runtime, client: Connection, count: int, done: Weathered) -> None:
     news: list[str] = []
+    said: list[str] = []
     client.on("message", news.append)
     identity = client.connection_id
 
     async def call() -> None:
         while cuts.count < count:
-            assert await client.invoke("Add", done.calls, 1) == done.calls + 1
+            number = done.calls
             done.calls += 1
+            assert await client.invoke("Add", number, 1) == number + 1
 
     async def tell() -> None:
         while cuts.count < count:
-            await client.invoke("SendClient", identity, str(done.told))
+            said.append(str(len(said)))
+            await client.invoke("SendClient", identity, said[-1])
             done.told += 1
 
     async def download(size: int, milliseconds: int) -> None:
@@ -185,15 +198,12 @@ async def weather_the(cuts: Cuts, rt: Runtime, client: Connection, count: int) -
             assert result == f"{size}:{''.join(f'{n},' for n in range(size))}", result
             done.uploaded += size
 
-    cuts.begin(count)
     async with rt.tasks() as tasks:
         for work in (call(), tell(), download(500, 0), download(100, 1), upload(200)):
             tasks.start_soon(_run, work)
-    await rt.eventually(lambda: len(news) == done.told)
-    assert news == [str(n) for n in range(done.told)]
+    await rt.eventually(lambda: len(news) == len(said))
+    assert news == said
     assert client.connection_id == identity
-    done.cuts = cuts.count
-    return done
 
 
 async def _run(work: Any) -> None:
