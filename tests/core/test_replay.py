@@ -82,6 +82,20 @@ def test_a_sequence_is_one_that_the_peer_takes_even_if_it_was_cut_off_while_it_h
     assert taken(replay) == []
 
 
+def test_stand_ins_are_not_more_than_the_limit() -> None:
+    replay = Replay(3, SKIP)
+    for _ in range(4):
+        replay.add(b"")
+    taken(replay)
+    assert replay.resume() == 1
+    replay.acknowledge(3)
+    assert replay.resume() == 1
+    assert taken(replay) == [SKIP, SKIP, SKIP, b""]
+    replay.acknowledge(4)
+    assert replay.resume() == 5
+    assert taken(replay) == []
+
+
 def test_the_first_new_message_of_a_transport_may_pass_the_limit() -> None:
     """An Ack that was lost comes again only if something new arrives."""
     replay = Replay(1, SKIP)

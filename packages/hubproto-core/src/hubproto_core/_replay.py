@@ -24,7 +24,7 @@ class Replay:
     - They end the connection at a Sequence above what they expect next, even if they have acknowledged that: where a
       transport is cut while messages are sent again, they expect the next of these, which they have, and have dropped.
       Only an Ack of what had never left before says for certain where they are. So the Sequence is one that they take,
-      and stand-ins take the place of what need not be sent again.
+      and stand-ins take the place of what need not be sent again, as far as they are not more than the limit.
     - They do not count an item of an upload that they do not know any more. So where an upload is over, stand-ins take
       the place of its items; and where it may be over, nothing is sent again before there is an answer.
     - They do not repeat an Ack that was lost with a transport, unless something new arrives.
@@ -155,6 +155,10 @@ class Replay:
         self.ack_due = self._latest > 0
         ended = {upload for sequence_id, upload in self._ends.items() if sequence_id <= self._left} - self._over
         self.doubtful = {item_of for _, item_of in self._waiting if item_of is not None and item_of in ended}
+        if (self._first - self._expected) * len(self._stand_in) > self._limit:
+            self._expected = (
+                self._first
+            )  # it must have got further meanwhile; nobody shall make us write more than that
         self._missing = self._first - self._expected
         return self._expected
 
