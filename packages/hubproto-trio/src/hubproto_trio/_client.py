@@ -34,13 +34,15 @@ from hubproto_core import (
     WouldBlock,
     retry_policy,
 )
-from hubproto_core.http import AccessToken, ClientOptions, ClientSocket, Obstacle
+from hubproto_core.http import AccessToken, ClientOptions, ClientSocket, Obstacle, Tunnel
 from hubproto_core.http import HubClient as Machine
 
 from ._pump import SocketPump
 from ._runner import IncomingItems, Runner
 
 __all__ = ["Connection", "HubClient", "Stream", "connect"]
+
+_TUNNEL_READ = 4096
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,12 +61,14 @@ class HubClient:
     `connect_timeout` is how many seconds one attempt may take. `reconnect` brings the client back when the connection
     is lost: True after 0, 2, 10 and 30 s; a `ReconnectPolicy`; or any function from a `Retry` to seconds, or None to
     give up. The timeouts of `config` are the client's; its `max_message_size` is unlimited unless you set one.
+    `proxy` is the HTTP proxy through which all connections are made (http://user:password@host:port), or "env" for what
+    HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say; without it they go straight to the server.
     `call_headers` is asked at every call, where it is made, for headers of the message:
     `hubproto_core.opentelemetry.trace_headers` gives `traceparent`. docs/client.md says more.
 
     Leaving it in order says farewell, within `HubConfig.close_timeout`; leaving it by an exception or cancellation
-    drops the socket at once. Raises ValueError for a URL that is none, for headers that cannot be sent, and for an
-    unknown protocol.
+    drops the socket at once. Raises ValueError for a URL that is none, that of a proxy included, for headers
+    that cannot be sent, and for an unknown protocol.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class HubClient:
         protocol: Literal["json", "messagepack"] | Codec = "json",
         connect_timeout: float = 30.0,
         reconnect: bool | RetryPolicy = False,
+        proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         config: HubConfig | None = None,
         call_headers: Callable[[], Mapping[str, str]] | None = None,
@@ -87,11 +92,14 @@ class HubClient:
             access_token=access_token,
             transports=transports,
             skip_negotiation=skip_negotiation,
+            proxy=proxy,
             connect_timeout=connect_timeout,
             reconnect=retry_policy(reconnect),
             call_headers=call_headers,
         )
-        self._machine = Machine(url, entropy=os.urandom, options=options, config=config, protocol=protocol)
+        self._machine = Machine(
+            url, entropy=os.urandom, options=options, config=config, protocol=protocol, environment=os.environ
+        )
         self._ssl_context = ssl_context
         self._runner: _ClientRunner | None = None
         self._nursery: trio.Nursery
@@ -362,18 +370,19 @@ class _ClientRunner(Runner):
             await SocketPump(self, socket, stream).run()
 
     async def _dial(self, socket: ClientSocket) -> trio.abc.Stream:
-        if not socket.tls:
-            return await trio.open_tcp_stream(socket.host, socket.port)
-        context = self._ssl_context or ssl.create_default_context()
-        stream = await trio.open_ssl_over_tcp_stream(
-            socket.host, socket.port, https_compatible=True, ssl_context=context
-        )
+        stream = await trio.open_tcp_stream(*socket.address)
         try:
-            await stream.do_handshake()
+            if socket.tunnel is not None:
+                await _dig(socket.tunnel, stream)
+            if not socket.tls or socket.finished:
+                return stream
+            context = self._ssl_context or ssl.create_default_context()
+            tls = trio.SSLStream(stream, context, server_hostname=socket.host, https_compatible=True)
+            await tls.do_handshake()
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        return stream
+        return tls
 
 
 class _Opening:
@@ -386,6 +395,17 @@ class _Opening:
     def poke(self) -> None:
         if self._socket.finished:
             self.scope.cancel()
+
+
+async def _dig(tunnel: Tunnel, stream: trio.abc.Stream) -> None:
+    """Pump a tunnel until it leads to the server, or does not."""
+    while not tunnel.finished:
+        await stream.send_all(tunnel.data_to_send())
+        data = await stream.receive_some(_TUNNEL_READ)
+        if data:
+            tunnel.receive_data(bytes(data), now=trio.current_time())
+        else:
+            tunnel.receive_eof(now=trio.current_time())
 
 
 async def _keep_time(runner: Runner, machine: Machine) -> None:

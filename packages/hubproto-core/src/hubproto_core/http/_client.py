@@ -5,7 +5,7 @@ It reaches its hub by `Attempt`s, one after the other, whose sockets the shell o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .._client_errors import ConnectionFailed, NotConnected, ReconnectFailed
 from .._client_session import ClientSession, Handlers
@@ -20,7 +20,8 @@ from .._states import CLIENT, ClientCause, ClientState
 from .._timers import Timer, TimerTable
 from ._attempt import Attempt, Progress, check_options
 from ._client_options import ClientOptions, Route
-from ._client_socket import ClientEffect
+from ._client_socket import ClientEffect, Reach
+from ._proxy import Proxies
 from ._url import show_url, split_url
 
 __all__ = ["HubClient"]
@@ -29,8 +30,9 @@ __all__ = ["HubClient"]
 class HubClient:
     """One logical connection of a client to the hub at `url` (http, https, ws or wss).
 
-    `entropy(n)` returns n random bytes; `protocol` is "json", "messagepack" or a `Codec`. Raises ValueError for a URL
-    that is none, and for a protocol that nobody knows.
+    `entropy(n)` returns n random bytes; `protocol` is "json", "messagepack" or a `Codec`; `environment` holds the
+    variables that a `ClientOptions.proxy` of "env" looks at. Raises ValueError for a URL that is none, that of a proxy
+    included, and for a protocol that nobody knows.
     """
 
     def __init__(
@@ -41,19 +43,22 @@ class HubClient:
         options: ClientOptions | None = None,
         config: HubConfig | None = None,
         protocol: str | Codec = "json",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.url = url
+        options = options or ClientOptions()
         self.effects: EffectQueue[ClientEffect] = EffectQueue()
         self.handlers: Handlers = Handlers()
         target = split_url(url)
         self._route = Route(
             target=target,
             shown_url=show_url(target),
-            options=options or ClientOptions(),
+            options=options,
             config=config or HubConfig(max_message_size=None),
             codec=find_codec(protocol),
             handlers=self.handlers,
             entropy=entropy,
+            reach=Reach(Proxies(options.proxy, environment)),
         )
         check_options(self._route)
         self._log_facts = connection_facts(self._route.shown_url, None, None)

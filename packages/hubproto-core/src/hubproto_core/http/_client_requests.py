@@ -8,13 +8,16 @@ from urllib.parse import SplitResult
 import h11
 from msgspec import Struct
 
-from .._client_errors import ConnectionFailed
+from .._client_errors import ConnectionFailed, Forbidden, ServerGone, Unauthorized
 from .._errors import HubProtoError
 from ._client_socket import ClientSocket, OutgoingRequest, Reach
 
 __all__ = ["Answer", "RequestSocket"]
 
 _MAX_TEXT = 1000  # bytes of an answer that is no success, for messages
+
+
+_KINDS = {401: Unauthorized, 403: Forbidden, 404: ServerGone}
 
 
 class Answer(Struct):
@@ -183,4 +186,5 @@ class RequestSocket(ClientSocket):
         """Return the error for an answer that is not to be."""
         text = answer.text[:200].decode("utf-8", "replace").strip()
         said = f" ({text})" if text else ""
-        return ConnectionFailed(self.url, f"{self.url} refused {what} with status {answer.status}{said}")
+        kind = _KINDS.get(answer.status, ConnectionFailed)
+        return kind(self.url, f"{self.url} refused {what} with status {answer.status}{said}")

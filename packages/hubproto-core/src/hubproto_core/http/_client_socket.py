@@ -16,7 +16,15 @@ from urllib.parse import SplitResult, urlunsplit
 import h11
 from msgspec import Struct
 
-from .._client_errors import ConnectionFailed, ConnectionRefused, HostNotFound, NotAHub, ProxyFailed, ServerGone, TlsFailed
+from .._client_errors import (
+    ConnectionFailed,
+    ConnectionRefused,
+    HostNotFound,
+    NotAHub,
+    ProxyFailed,
+    ServerGone,
+    TlsFailed,
+)
 from .._effects import Effect
 from .._errors import HubProtoError
 from ._cookies import CookieJar
@@ -25,7 +33,16 @@ from ._tunnel import Tunnel
 from ._url import host_header, show_url
 from ._websocket import WebSocketTransport
 
-__all__ = ["ClientEffect", "ClientSocket", "ExchangeSocket", "Obstacle", "OpenSocket", "OutgoingRequest", "Reach", "SocketOwner"]
+__all__ = [
+    "ClientEffect",
+    "ClientSocket",
+    "ExchangeSocket",
+    "Obstacle",
+    "OpenSocket",
+    "OutgoingRequest",
+    "Reach",
+    "SocketOwner",
+]
 
 _MAX_RESPONSE = 1024 * 1024
 
@@ -86,8 +103,8 @@ class OutgoingRequest(Struct, frozen=True):
 class ClientSocket(ABC):
     """Where a shell is to connect to, and the verbs with which it pumps bytes through the socket (`SocketMachine`).
 
-    It connects to `address`, pumps the `tunnel`, if there is one, until that is finished, and then, unless the socket is
-    `finished`, speaks TLS if `tls` says so.
+    It connects to `address`, pumps the `tunnel`, if there is one, until that is finished, and then, unless the socket
+    is `finished`, speaks TLS if `tls` says so.
     """
 
     __slots__ = ("_cookies", "_target", "address", "host", "port", "tls", "tunnel", "url")
@@ -163,11 +180,11 @@ class ClientSocket(ABC):
     def _encode(self, connection: h11.Connection, request: OutgoingRequest, now: float) -> bytes:
         """Return the bytes of a whole request; with the cookies of the server, which may have changed until now."""
         target = self._target
-        headers: list[tuple[str, str | bytes]] = [("host", host_header(target))]
-        headers += [(name, value) for name, value in request.headers.items() if name != "cookie"]
         cookie = self._cookies.header(target, request.headers.get("cookie"), now=now)
+        lines = {"host": host_header(target), **request.headers}
+        headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in lines.items() if name != "cookie"]
         if cookie is not None:
-            headers.append(("cookie", cookie))
+            headers.append((b"cookie", cookie))
         path = urlunsplit(("", "", target.path or "/", target.query, ""))
         data = connection.send(h11.Request(method=request.method, target=path, headers=headers)) or b""
         if request.body:

@@ -75,9 +75,11 @@ class Tunnel:
             self._fail(f"closed the connection{f' ({error})' if error is not None else ''}", now)
 
     def not_opened(self, reason: str, *, now: float) -> None:
-        """The shell could not even reach the proxy."""
-        if not self.finished:
+        """The socket to the proxy could not be opened, or failed."""
+        if not self.finished and self._output:
             self._fail(f"cannot be reached: {reason}; is it running, and is it the right port?", now)
+        elif not self.finished:
+            self._fail(f"failed: {reason}", now)
 
     def _advance(self, now: float) -> None:
         while not self.finished:
