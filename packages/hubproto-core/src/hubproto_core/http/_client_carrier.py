@@ -256,8 +256,7 @@ class Carrier:
 
     def turn(self, *, now: float) -> None:
         """Let the session go on with what it has held back, and do what is due."""
-        if self._renewal is not None:
-            self._look_for_token(self._renewal, now)
+        self.look_for_token(now=now)
         if now >= self._close_due and not self._ended:
             self.lost(self._refusal, now=now)
         if self.session is not None:
@@ -277,6 +276,11 @@ class Carrier:
             self._speak()  # a ping, for example, that nobody has asked for
         self.owner.session_moved(socket, now=now)
 
+    def look_for_token(self, *, now: float) -> None:
+        """There may be another access token."""
+        if self._renewal is not None:
+            self._renew(self._renewal, now)
+
     def session_timeout(self) -> float | None:
         """When the session wants its turn, or None."""
         deadlines = [] if self.session is None else [self.session.next_timeout()]
@@ -291,7 +295,7 @@ class Carrier:
     def _has_to_delete(self) -> bool:
         return self._transport is Transport.LONG_POLLING and not self._deleted
 
-    def _look_for_token(self, renewal: TokenRequest, now: float) -> None:
+    def _renew(self, renewal: TokenRequest, now: float) -> None:
         try:
             token = renewal.token()
         except WouldBlock:
@@ -499,7 +503,7 @@ class _Poster(_CarrierSocket):
             self._look(now)
 
     def _turn(self, now: float) -> None:
-        pass
+        self._carrier.look_for_token(now=now)
 
     def _welcome(self) -> bool:
         return True

@@ -202,7 +202,7 @@ class ExchangeSocket(ClientSocket):
     `accept` is the Sec-WebSocket-Accept that must answer a request to upgrade; None if it is none.
     """
 
-    __slots__ = ("_accept", "_body", "_finished", "_h11", "_owner", "_request", "_status", "_transport")
+    __slots__ = ("_accept", "_body", "_finished", "_h11", "_output", "_owner", "_request", "_status", "_transport")
 
     def __init__(
         self,
@@ -222,7 +222,8 @@ class ExchangeSocket(ClientSocket):
         self._finished = False
         self._transport: WebSocketTransport | None = None
         self._h11 = h11.Connection(h11.CLIENT)
-        self._request: OutgoingRequest | None = OutgoingRequest(method, headers)  # until it is sent
+        self._request: OutgoingRequest | None = OutgoingRequest(method, headers)  # until it is encoded
+        self._output = b""
 
     @property
     def finished(self) -> bool:
@@ -235,6 +236,7 @@ class ExchangeSocket(ClientSocket):
     def abandon(self) -> None:
         self._finished = True
         self._request = None
+        self._output = b""
         if self._transport is not None:
             self._transport.finished = True
 
@@ -243,6 +245,7 @@ class ExchangeSocket(ClientSocket):
             self._transport.receive_data(data, now=now)
             self._owner.session_moved(self, now=now)
         elif not self._finished:
+            self._set_out(now)
             self._h11.receive_data(data)
             self._advance(now)
 
@@ -253,6 +256,7 @@ class ExchangeSocket(ClientSocket):
             self._owner.session_moved(self, now=now)
         elif not self._finished:
             if error is None:
+                self._set_out(now)
                 self._h11.receive_data(b"")
                 self._advance(now)
             if not self._finished:
@@ -266,17 +270,21 @@ class ExchangeSocket(ClientSocket):
             self._owner.session_moved(self, now=now)
 
     def data_to_send(self, *, now: float) -> bytes:
-        request, self._request = self._request, None
-        if request is not None:
-            return self._encode(self._h11, request, now)
-        if self._transport is None or self._finished:
-            return b""
-        data = self._transport.data_to_send(now=now)
-        self._owner.session_moved(self, now=now)
+        self._set_out(now)
+        data, self._output = self._output, b""
+        if self._transport is not None and not self._finished:
+            data += self._transport.data_to_send(now=now)
+            self._owner.session_moved(self, now=now)
         return data
 
     def next_timeout(self) -> float | None:
         return self._transport.next_timeout() if self._transport else None
+
+    def _set_out(self, now: float) -> None:
+        """Encode the request, once: only now is it known which cookies go with it."""
+        if self._request is not None:
+            request, self._request = self._request, None
+            self._output = self._encode(self._h11, request, now)
 
     def _advance(self, now: float) -> None:
         while not self._finished and self._transport is None:
