@@ -1046,6 +1046,19 @@ def test_after_the_end_of_a_session_no_token_is_asked_for() -> None:
     assert trip.live == []
 
 
+# cookies
+
+
+def test_every_answer_may_set_a_cookie_that_goes_with_what_follows() -> None:
+    trip = Polling(headers={"Cookie": "mine=1"})
+    trip.get.answer(200, pack({"type": 6}), ("set-cookie", "route=a"))
+    assert trip.get.request() == ("GET", "", b"")
+    assert trip.headers["cookie"] == "mine=1; route=a"
+    trip.client.started().send("Note")
+    assert trip.said() == [{"type": 1, "target": "Note", "arguments": []}]
+    assert trip.headers["cookie"] == "mine=1; route=a"
+
+
 # transports that are not answered
 
 

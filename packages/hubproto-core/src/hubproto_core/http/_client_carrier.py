@@ -316,7 +316,7 @@ class Carrier:
 
     def _has_more_to_say(self) -> bool:
         session = self.session
-        if self._saying is not None and self._post is not None and self._post.idle:
+        if self._saying is not None and (self._post is None or self._post.idle):
             return True  # once more
         return session is not None and (session.unsent > 0 or (session.closed is not None and self._has_to_delete()))
 
