@@ -9,7 +9,7 @@ __all__ = ["HttpProxy"]
 
 
 class HttpProxy:
-    """Leads to any port here; `asked` holds the heads of the requests, `answer` is given instead of a tunnel."""
+    """Leads to any port of 127.0.0.1; `asked` holds the requests, `answer` is given instead of a tunnel."""
 
     def __init__(self, rt: Runtime, answer: bytes | None = None) -> None:
         self._rt = rt
@@ -28,9 +28,17 @@ class HttpProxy:
         if self._answer is not None:
             await near.send(self._answer)
             return
-        port = int(head.split()[1].rpartition(b":")[2])
+        host, _, port = head.split()[1].rpartition(b":")
+        if host != b"127.0.0.1":
+            await near.send(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+            return
+        await near.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await self.lead(near, int(port))
+
+    async def lead(self, near: Tcp, port: int, said: bytes = b"") -> None:
+        """Lead to a port here, where `said` is said first."""
         with await self._rt.tcp(port) as far:
-            await near.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await far.send(said)
             async with self._rt.tasks() as tasks:
                 there = tasks.start_soon(self._pass_on, near, far)
                 await self._pass_on(far, near)

@@ -356,6 +356,7 @@ class Attempt:
         count = sum(self._may_do(offer) for offer in left)
         if count > 1:
             self._timers.arm(Timer.TRANSPORT, now + (self._due - now) / count)
+            self._effects.append(Wake(self._owner))  # whose deadline is an earlier one now
 
     def _give_transport_up(self, now: float) -> None:
         """The server has not answered the transport within its share of the time."""

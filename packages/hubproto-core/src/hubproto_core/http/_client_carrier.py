@@ -196,7 +196,7 @@ class Carrier:
     def next_saying(self, *, now: float) -> OutgoingRequest | None:
         """What to tell the server next; behind all else, that it may forget the connection (SPEC 4.6)."""
         assert self.session is not None
-        if self._ended or self._renewal is not None or self._refusal is not None:
+        if self._ended or self._must_wait:
             return None
         if self._saying is None:
             data = self.session.data_to_send(now=now)
@@ -268,7 +268,7 @@ class Carrier:
             return
         if self.session.closed is not None and not self._over:
             begins, self._farewell = not self._farewell, True
-            if self._ended:
+            if self._ended or self._refusal is not None:
                 self.abandon()
             elif begins:
                 self._wake()
@@ -291,6 +291,11 @@ class Carrier:
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     # within
+
+    @property
+    def _must_wait(self) -> bool:
+        """Nothing can be said now, or ever."""
+        return self._renewal is not None or self._refusal is not None
 
     def _has_to_delete(self) -> bool:
         return self._transport is Transport.LONG_POLLING and not self._deleted
@@ -328,7 +333,7 @@ class Carrier:
             self._speak()
 
     def _speak(self) -> None:
-        if self._over or not self._has_more_to_say():
+        if self._over or self._must_wait or not self._has_more_to_say():
             return
         if self._post is None:
             self._post = _Poster(self, self._target, self._reach)
