@@ -369,7 +369,11 @@ class _ClientRunner(Runner):
             machine.open_failed(error, _obstacle(error), now=self._loop.time())
 
     async def _dial(self, machine: ClientSocket) -> socket.socket:
-        addresses = await self._loop.getaddrinfo(*machine.address, type=socket.SOCK_STREAM)
+        addresses = await self._loop.getaddrinfo(
+            *machine.address,
+            type=socket.SOCK_STREAM,
+            proto=socket.IPPROTO_TCP,  # of a socket without it, asyncio does not know that small pieces go at once
+        )
         connected = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START, loop=self._loop)
         try:
             if machine.tunnel is not None:

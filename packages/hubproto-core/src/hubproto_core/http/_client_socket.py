@@ -245,7 +245,8 @@ class ExchangeSocket(ClientSocket):
             self._transport.receive_data(data, now=now)
             self._owner.session_moved(self, now=now)
         elif not self._finished:
-            self._set_out(now)
+            if self._request is not None:
+                self._set_out(self._request, now)
             self._h11.receive_data(data)
             self._advance(now)
 
@@ -256,7 +257,8 @@ class ExchangeSocket(ClientSocket):
             self._owner.session_moved(self, now=now)
         elif not self._finished:
             if error is None:
-                self._set_out(now)
+                if self._request is not None:
+                    self._set_out(self._request, now)
                 self._h11.receive_data(b"")
                 self._advance(now)
             if not self._finished:
@@ -270,7 +272,8 @@ class ExchangeSocket(ClientSocket):
             self._owner.session_moved(self, now=now)
 
     def data_to_send(self, *, now: float) -> bytes:
-        self._set_out(now)
+        if self._request is not None:
+            self._set_out(self._request, now)
         data, self._output = self._output, b""
         if self._transport is not None and not self._finished:
             data += self._transport.data_to_send(now=now)
@@ -280,11 +283,10 @@ class ExchangeSocket(ClientSocket):
     def next_timeout(self) -> float | None:
         return self._transport.next_timeout() if self._transport else None
 
-    def _set_out(self, now: float) -> None:
+    def _set_out(self, request: OutgoingRequest, now: float) -> None:
         """Encode the request, once: only now is it known which cookies go with it."""
-        if self._request is not None:
-            request, self._request = self._request, None
-            self._output = self._encode(self._h11, request, now)
+        self._request = None
+        self._output = self._encode(self._h11, request, now)
 
     def _advance(self, now: float) -> None:
         while not self._finished and self._transport is None:
