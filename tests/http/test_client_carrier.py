@@ -813,6 +813,7 @@ class Forgotten(Events):
 def test_a_server_that_has_forgotten_a_connection_has_a_moment_to_say_why() -> None:
     trip = Forgotten()
     assert not trip.call.done
+    assert trip.woken(trip.get.socket)
     assert trip.get.socket.next_timeout() == 1.0
     trip.client.started().send("Note")
     trip.woken(trip.post.socket)
@@ -1002,6 +1003,7 @@ def test_a_provider_has_the_time_of_an_attempt_to_connect() -> None:
     trip = Polling(access_token=tokens, connect_timeout=7.0)
     tokens.waits = True
     trip.get.answer(401)
+    assert trip.woken(trip.get.socket)
     assert trip.get.request() is None
     assert trip.get.socket.next_timeout() == 7.0
     trip.now = 7.0
@@ -1047,6 +1049,28 @@ def test_after_the_end_of_a_session_no_token_is_asked_for() -> None:
     trip.get.receive(b"0\r\n\r\n")
     trip.post.answer(401)
     assert tokens.count == 1
+    assert trip.live == []
+
+
+def test_what_cannot_be_said_any_more_wakes_nobody() -> None:
+    tokens = Tokens()
+    trip = Events(access_token=tokens, config=HubConfig(stream_buffer=2))
+    stream = trip.client.started().stream("Numbers", [])
+    trip.said()
+    trip.say(*({"type": 2, "invocationId": "1", "item": n} for n in range(4)))
+    trip.client.started().send("Note")
+    assert trip.post.request() is not None
+    tokens.waits = True
+    trip.post.answer(401)
+    trip.get.receive(b"0\r\n\r\n")
+    (call,) = [call for call in trip.shell.running if "token" in call.label]
+    trip.shell.finish(call, "new")
+    trip.get.socket.data_to_send(now=0.0)
+    assert trip.client.state == "connected"  # there is more to be taken
+    trip.woken(trip.post.socket)
+    assert trip.post.request() is None
+    assert not trip.woken(trip.post.socket)
+    assert take(trip, stream) == [0, 1, 2, 3]
     assert trip.live == []
 
 

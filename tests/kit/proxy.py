@@ -40,11 +40,12 @@ class HttpProxy:
         with await self._rt.tcp(port) as far:
             await far.send(said)
             async with self._rt.tasks() as tasks:
-                there = tasks.start_soon(self._pass_on, near, far)
-                await self._pass_on(far, near)
+                there = tasks.start_soon(self.pass_on, near, far)
+                await self.pass_on(far, near)
                 there.cancel()
 
-    async def _pass_on(self, source: Tcp, target: Tcp) -> None:
+    async def pass_on(self, source: Tcp, target: Tcp) -> None:
+        """Pass on what comes from one side, to its end."""
         try:
             while data := await source.receive():
                 await target.send(data)

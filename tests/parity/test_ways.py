@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hubproto_core import Hub, Transport
+from hubproto_core import Hub, ServerGone, Transport
 from tests.kit.proxy import HttpProxy
 from tests.kit.runtimes import Runtime
 from tests.kit.tcp import Tcp
@@ -81,6 +81,33 @@ async def test_an_upgrade_that_is_swallowed_costs_a_share_of_the_time(rt: Runtim
             assert 0.5 <= rt.current_time() - before < 1.5
             assert await client.invoke("Add", 2, 3) == 5
     assert swallower.upgrades == 1
+
+
+async def test_a_server_that_has_forgotten_the_connection_has_a_second_to_say_why(rt: Runtime) -> None:
+    class Forgetful(HttpProxy):
+        """Answers POSTs with 404, once it has forgotten."""
+
+        forgot = False
+
+        async def __call__(self, near: Tcp) -> None:
+            await self.lead(near, server.port)
+
+        async def pass_on(self, source: Tcp, target: Tcp) -> None:
+            while data := await source.receive():
+                if self.forgot and data.startswith(b"POST"):
+                    await source.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                else:
+                    await target.send(data)
+
+    forgetful = Forgetful(rt)
+    async with rt.serve(hub) as server, rt.listen(forgetful) as port:
+        url = f"http://127.0.0.1:{port}/hub"
+        async with rt.connect(url, transports=[Transport.SERVER_SENT_EVENTS]) as client:
+            forgetful.forgot = True
+            before = rt.current_time()
+            with pytest.raises(ServerGone, match="refused what was posted with status 404"):
+                await client.invoke("Add", 2, 3)
+            assert 0.9 < rt.current_time() - before < 3
 
 
 @pytest.mark.parametrize("transport", [Transport.SERVER_SENT_EVENTS, Transport.LONG_POLLING], ids=str)

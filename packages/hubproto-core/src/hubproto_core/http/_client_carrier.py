@@ -196,7 +196,7 @@ class Carrier:
     def next_saying(self, *, now: float) -> OutgoingRequest | None:
         """What to tell the server next; behind all else, that it may forget the connection (SPEC 4.6)."""
         assert self.session is not None
-        if self._ended or self._must_wait:
+        if self._must_wait:
             return None
         if self._saying is None:
             data = self.session.data_to_send(now=now)
@@ -223,7 +223,7 @@ class Carrier:
             self.lost(error, now=now)
 
     def heard(self) -> None:
-        """The server has answered a GET with something to hear."""
+        """The server has answered a GET in order."""
         self._unauthorized.discard("GET")
 
     def forgotten(self, error: ConnectionFailed, *, now: float) -> None:
@@ -234,6 +234,7 @@ class Carrier:
         else:
             self._refusal = error
             self._close_due = now + _MOMENT
+            self._effects.append(Wake(self._get))  # which keeps the time
 
     def may_repeat(self, method: str, *, now: float) -> bool:
         """Tell whether a GET, or what was said, which the server answered 401, may be repeated with another token."""
@@ -243,6 +244,7 @@ class Carrier:
         if self._sent_with[method] is self._headers and self._renewal is None:  # else there is another one already
             self._renewal = self.owner.renew_token(self)
             self._token_due = now + self._token_timeout
+            self._effects.append(Wake(self._get))  # which keeps the time
             return self._renewal is not None
         return True
 
@@ -295,7 +297,7 @@ class Carrier:
     @property
     def _must_wait(self) -> bool:
         """Nothing can be said now, or ever."""
-        return self._renewal is not None or self._refusal is not None
+        return self._ended or self._renewal is not None or self._refusal is not None
 
     def _has_to_delete(self) -> bool:
         return self._transport is Transport.LONG_POLLING and not self._deleted
