@@ -801,7 +801,9 @@ class Forgotten(Events):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.call = self.client.started().invoke("Add")
-        self.said(404, b"No Connection with that ID")
+        assert self.post.request() is not None
+        self.woken(self)
+        self.post.answer(404, b"No Connection with that ID")
 
     def why(self) -> str:
         """Why the call failed."""
@@ -1002,6 +1004,7 @@ def test_a_provider_has_the_time_of_an_attempt_to_connect() -> None:
     tokens = Tokens()
     trip = Polling(access_token=tokens, connect_timeout=7.0)
     tokens.waits = True
+    trip.woken(trip)
     trip.get.answer(401)
     assert trip.woken(trip.get.socket)
     assert trip.get.request() is None
@@ -1095,7 +1098,6 @@ def test_a_transport_that_is_not_answered_leaves_time_for_the_next(first: Transp
     transports = (WS, SSE, LP) if first is WS else (SSE, LP)
     trip = Trip(*transports, connect_timeout=30.0)
     share = 30.0 / len(transports)
-    assert trip.woken(trip.client)
     assert trip.client.next_timeout() == share
     trip.get.request()
     trip.turn(share)
@@ -1107,6 +1109,17 @@ def test_a_transport_that_is_not_answered_leaves_time_for_the_next(first: Transp
     trip.get = trip.wire()
     assert trip.get.request() is not None
     assert trip.targets[-1].endswith("id=second")
+
+
+def test_the_shell_is_told_of_the_earlier_deadline() -> None:
+    trip = Journey()
+    trip.woken(trip)
+    trip.answer(offer("LongPolling"))
+    assert not trip.woken(trip.client)
+    trip = Journey()
+    trip.woken(trip)
+    trip.answer(offer("WebSockets", "LongPolling"))
+    assert trip.woken(trip.client)
 
 
 def test_a_transport_that_was_accepted_has_all_the_time() -> None:
