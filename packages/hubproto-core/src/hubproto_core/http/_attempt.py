@@ -82,7 +82,7 @@ class Attempt:
         "_target",
         "_timers",
         "_token",
-        "_token_is_given",
+        "_token_is_theirs",
         "_token_request",
         "_transport",
         "connection_id",
@@ -103,7 +103,7 @@ class Attempt:
         self._effects = effects
         self._target = route.target
         self._token: str | None = None
-        self._token_is_given = False  # by a redirect: then the provider is not asked again (SPEC 4.2.5)
+        self._token_is_theirs = False  # of a redirect
         self._token_request: TokenRequest | None = None
         self._asked_again = False
         self._redirects = 0
@@ -206,7 +206,7 @@ class Attempt:
     def renew_token(self, carrier: Carrier) -> TokenRequest | None:
         """See `CarrierOwner`."""
         token = self._route.options.access_token
-        if not callable(token) or self._token_is_given:
+        if not callable(token) or self._token_is_theirs:
             return None
         return TokenRequest(token, self._route.shown_url, carrier, carrier)
 
@@ -250,7 +250,7 @@ class Attempt:
         self.progress = Progress.AUTHORIZING
         self._timers.disarm(Timer.TRANSPORT)
         self._target = self._route.target
-        self._token_is_given = False
+        self._token_is_theirs = False
         token = self._route.options.access_token
         if callable(token):
             self._token_request = TokenRequest(token, self._route.shown_url, self._owner, self._effects)
@@ -308,7 +308,7 @@ class Attempt:
             if not fits_a_header(response.access_token):
                 raise ConnectionFailed(here, f"{here} redirects with an access token that no header can carry")
             self._token = response.access_token
-            self._token_is_given = True
+            self._token_is_theirs = True
         self._negotiate()
 
     def _choose(self) -> Transport:
