@@ -250,7 +250,6 @@ class Attempt:
         self.progress = Progress.AUTHORIZING
         self._timers.disarm(Timer.TRANSPORT)
         self._target = self._route.target
-        self._token_is_theirs = False
         token = self._route.options.access_token
         if callable(token):
             self._token_request = TokenRequest(token, self._route.shown_url, self._owner, self._effects)
@@ -270,6 +269,7 @@ class Attempt:
 
     def _set_out(self, token: str | None, now: float) -> None:
         self._token = token
+        self._token_is_theirs = False
         if self._route.options.skip_negotiation:
             self._connect(Transport.WEB_SOCKETS, None, now)
         else:
