@@ -160,8 +160,7 @@ examples:
     ),
     "stream": (
         "print a stream's items",
-        "Call a streaming method of a hub, and print its items as they come. When nobody reads the output any more, as "
-        "behind `| head -1`, the stream is cancelled.",
+        "Call a streaming method of a hub, and print its items as they come, until nobody reads them any more.",
         _ARGUMENTS,
         """\
 examples:
@@ -184,7 +183,7 @@ examples:
         "print what a hub calls",
         "Print what a hub calls at its clients, until Ctrl-C or --count: one line of JSON for each call.",
         """\
-A call looks like {"target":"said","arguments":["bob","hello"]}. A hub that asks for a result is told that there is none.
+A call looks like {"target":"said","arguments":["bob","hello"]}. A hub that asks for a result gets none.
 """,
         """\
 examples:

@@ -23,8 +23,8 @@ def to_json(value: Any) -> str:
     """Return a value as one line of JSON.
 
     What JSON has no notation for is shown as the JSON protocol would carry it: bytes as base64 text, times as ISO 8601
-    text. An extension of MessagePack's becomes `{"extension": code, "data": base64}`, a number that is none becomes null, and a
-    key that is no text is shown as text.
+    text. A number that is none becomes null, a key that is no text the text of what it would be as a value, and an
+    extension of MessagePack's `{"extension": code, "data": base64}`.
     """
     try:
         return msgspec.json.encode(value, enc_hook=_shown).decode()
