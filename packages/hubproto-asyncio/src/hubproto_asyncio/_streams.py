@@ -1,4 +1,4 @@
-"""The standard streams of a command line, without holding up the tasks beside: whatever blocks runs in a thread.
+"""The standard streams of a command line, without holding up the tasks beside: what may block runs in a thread.
 
 They are read and written by their file descriptors: a thread that still waits for them at the end of the program would
 hold the locks of `sys.stdin` and `sys.stdout`. For the same reason it is no thread of an executor, whose end the loop
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,7 @@ __all__ = ["read_items", "write"]
 T = TypeVar("T")
 
 _CHUNK = 65536
+_AT_ONCE = getattr(select, "PIPE_BUF", 0)  # what a pipe that is ready takes without blocking; on Windows nobody knows
 
 
 async def read_items(lines: JsonLines) -> AsyncIterator[Any]:
@@ -38,7 +40,10 @@ async def read_items(lines: JsonLines) -> AsyncIterator[Any]:
 async def write(line: bytes) -> None:
     """Write to stdout. Raises OSError; BrokenPipeError if nobody reads it any more."""
     descriptor = _descriptor(sys.stdout, "stdout")
-    await _in_thread(lambda: _write_all(descriptor, line))
+    if len(line) <= _AT_ONCE and select.select([], [descriptor], [], 0)[1]:
+        _write_all(descriptor, line)
+    else:
+        await _in_thread(lambda: _write_all(descriptor, line))
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The standard streams of a command line, without holding up the tasks beside: whatever blocks runs in a thread.
+"""The standard streams of a command line, without holding up the tasks beside: what may block runs in a thread.
 
 They are read and written by their file descriptors: a thread that still waits for them at the end of the program would
 hold the locks of `sys.stdin` and `sys.stdout`.
@@ -7,6 +7,7 @@ hold the locks of `sys.stdin` and `sys.stdout`.
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
@@ -19,6 +20,7 @@ from hubproto_core.cli import JsonLines
 __all__ = ["read_items", "write"]
 
 _CHUNK = 65536
+_AT_ONCE = getattr(select, "PIPE_BUF", 0)  # what a pipe that is ready takes without blocking; on Windows nobody knows
 
 _in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
@@ -35,7 +37,11 @@ async def read_items(lines: JsonLines) -> AsyncIterator[Any]:
 
 async def write(line: bytes) -> None:
     """Write to stdout. Raises OSError; BrokenPipeError if nobody reads it any more."""
-    await _in_thread(_write_all, _descriptor(sys.stdout, "stdout"), line)
+    descriptor = _descriptor(sys.stdout, "stdout")
+    if len(line) <= _AT_ONCE and select.select([], [descriptor], [], 0)[1]:
+        _write_all(descriptor, line)
+    else:
+        await _in_thread(_write_all, descriptor, line)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from .._codecs._json_payloads import ReceivedFloat
 from .._errors import HubError
+from .._values import Single
 
 __all__ = ["JsonLines", "to_json", "to_line"]
 
@@ -35,7 +37,9 @@ def to_json(value: Any) -> str:
 def _shown(value: Any) -> Any:
     if isinstance(value, msgspec.msgpack.Ext):
         return {"extension": value.code, "data": b64encode(value.data).decode()}
-    return str(value)
+    if isinstance(value, ReceivedFloat):
+        return msgspec.Raw(value.text.encode())
+    return value.shortest if isinstance(value, Single) else str(value)
 
 
 def _plain(value: Any) -> Any:
