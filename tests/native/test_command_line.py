@@ -113,7 +113,7 @@ def test_pages_of_other_origins_may_be_let_in(adapter: str, tmp_path: Path) -> N
             assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:5173"
     command = [sys.executable, "-m", adapter, "serve", "my_hubs:hub", "--origin", "*"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "'*' is no origin" in done.stderr
 
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_is_one_line(adapter: str) -> None:
     status, output, error = run(adapter, "invoke", "http://127.0.0.1:1/chat", "Add", "1", "2")
     assert (status, output, error.count("\n")) == (1, "", 1)
     assert "cannot connect to http://127.0.0.1:1/chat/negotiate" in error
-    assert run(adapter, "invoke", "chat", "Add")[0] == 1
+    assert run(adapter, "invoke", "chat", "Add") == (2, "", "'chat' is no http:// or https:// URL\n")
     status, _, error = run(adapter, "invoke", "http://127.0.0.1:1/chat", "Add", "two")
     assert status == 2
     assert "'two' is no JSON" in error

@@ -23,12 +23,13 @@ from tests.kit.shell import ServerPeer
         ([1.5, Single(0.1), float("nan"), float("inf")], "[1.5,0.1,null,null]"),
         ([2**64, -(2**63) - 1], "[18446744073709551616,-9223372036854775809]"),
         (Ext(5, b"abc"), '{"extension":5,"data":"YWJj"}'),
-        ({1: "a", "b": 2**64}, '{"1":"a","b":18446744073709551616}'),
-        ({None: 1, b"hi": (2**64,), datetime(2024, 2, 29, tzinfo=UTC): {2**64: b"hi"}},
-         '{"null":1,"aGk=":[18446744073709551616],"2024-02-29T00:00:00Z":{"18446744073709551616":"aGk="}}'),
+        (
+            {1: "a", "b": 2**64, None: (1.5,), b"hi": {datetime(2024, 2, 29, tzinfo=UTC): 2}},
+            '{"1":"a","b":18446744073709551616,"None":[1.5],"aGk=":{"2024-02-29T00:00:00Z":2}}',
+        ),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_values_are_shown_as_one_line(value: Any, text: str) -> None:
     assert to_json(value) == text
     assert to_line(value) == text.encode() + b"\n"

@@ -89,7 +89,7 @@ class Console:
 
     def _say(self, text: str, style: str) -> None:
         if self._rich is not None:
-            self._rich.print(text, style=_STYLES[style], markup=False, highlight=False, soft_wrap=True)
+            self._rich.print(text, style=_STYLES[style], markup=False, emoji=False, highlight=False, soft_wrap=True)
         elif self._stream is not None:
             print(text, file=self._stream, flush=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,13 +25,10 @@ def to_json(value: Any) -> str:
     """Return a value as one line of JSON.
 
     What JSON has no notation for is shown as the JSON protocol would carry it: bytes as base64 text, times as ISO 8601
-    text. A number that is none becomes null, a key that is no text the text of what it would be as a value, and an
-    extension of MessagePack's `{"extension": code, "data": base64}`.
+    text. A number that is none becomes null, a key its text, and an extension of MessagePack's
+    `{"extension": code, "data": base64}`.
     """
-    try:
-        return msgspec.json.encode(value, enc_hook=_shown).decode()
-    except (TypeError, ValueError, OverflowError):  # keys are no business of the hook, nor are integers beyond 64 bits
-        return msgspec.json.encode(_plain(value), enc_hook=_shown).decode()
+    return msgspec.json.encode(value, enc_hook=_shown).decode()
 
 
 def _shown(value: Any) -> Any:
@@ -40,20 +37,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, ReceivedFloat):
         return msgspec.Raw(value.text.encode())
     return value.shortest if isinstance(value, Single) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case Mapping():
-            return {
-                key if isinstance(key, str) else to_json(key).strip('"'): _plain(item) for key, item in value.items()
-            }
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case int() if not -(2**63) <= value < 2**64:
-            return msgspec.Raw(str(value).encode())
-        case _:
-            return value
 
 
 class JsonLines:
