@@ -44,8 +44,8 @@ class Client:
 STORY: list[tuple[str, tuple[Any, ...], str]] = [
     ("on_connecting", (), "connecting"),
     ("on_connected", ("abc",), "connected over WebSockets as abc"),
-    ("on_reconnecting", (ServerGone("http://h", "http://h is gone: reset"),), "connection lost, reconnecting: http://h "
-     "is gone: reset; did the server stop? With --reconnect, `listen` comes back by itself"),
+    ("on_reconnecting", (ServerGone("u", "u is gone: reset"),), "connection lost, reconnecting: u is gone: reset"),
+    ("on_reconnecting", (HubError("too\nlate"),), "connection lost, reconnecting: too late"),
     ("on_reconnected", (None,), "reconnected over WebSockets"),
     ("on_reconnecting", (None,), "connection lost, reconnecting: the server has closed it"),
     ("on_closed", (HubError("too late"),), "closed"),
@@ -107,6 +107,8 @@ def test_rich_takes_texts_for_what_they_are(monkeypatch: pytest.MonkeyPatch) -> 
         (ConnectionRefused("u", "cannot connect to u"), 1,
          "cannot connect to u; is the server running, and is it the right port?"),
         (Unauthorized("u", "u says 401"), 1, "u says 401; --token or --header gives it the access token that it wants"),
+        (ServerGone("u", "u is gone"), 1,
+         "u is gone; did the server stop? With --reconnect, `listen` comes back by itself"),
         (TlsFailed("u", "u: no"), 1, "u: no; does the server speak TLS at this port? --insecure takes any certificate"),
         (NoCommonTransport("u", "u offers nothing"), 1,
          "u offers nothing; --transport and --protocol choose among what the server offers"),

@@ -22,9 +22,9 @@ def test_only_the_wanted_targets_are_lines_in_any_case() -> None:
     assert listening.line("other", []) is None
     assert listening.line("sAID", []) == b'{"target":"sAID","arguments":[]}\n'
     assert listening.line("other", []) is None
-    assert not listening.finished
+    before = listening.finished
     assert listening.line("left", []) is not None
-    assert listening.finished
+    assert (before, listening.finished) == (False, True)
     listening.outcome()
 
 

@@ -63,7 +63,7 @@ class Console:
             self._say(f"{what} over {client.transport}{known_as}", "connected")
 
         def lost(error: Exception | None) -> None:
-            reason = "the server has closed it" if error is None else explanation(error)
+            reason = "the server has closed it" if error is None else _one_line(getattr(error, "what", error))
             self._say(f"connection lost, reconnecting: {reason}", "reconnecting")
 
         client.on_connecting(lambda: self._say("connecting", "connecting"))
@@ -98,8 +98,11 @@ def explanation(error: Exception) -> str:
     """Return one line that says what went wrong, and what a person at a shell can try."""
     advice = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), None)
     what = error.what if isinstance(error, ConnectionFailed) and advice else error
-    text = f"{what}; {advice}" if advice else str(error) or type(error).__name__
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return _one_line(f"{what}; {advice}" if advice else str(error) or type(error).__name__)
+
+
+def _one_line(text: object) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
 def _rich_console(stream: TextIO | None) -> Any:
