@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO, Any
 
-__all__ = ["ADAPTERS", "HUB", "run", "serving"]
+__all__ = ["ADAPTERS", "HUB", "next_line", "run", "running", "serving"]
 
 ADAPTERS = [name for name in ("hubproto_trio", "hubproto_asyncio") if find_spec(name)]
 
@@ -33,6 +34,7 @@ closed_hub = Hub(requires=["staff"])
 def connected(call: Call):
     call.clients.caller.send("welcome", 1)
     call.clients.caller.send("welcome", 2)
+    print("connected", flush=True)
 
 
 @hub.method("Add")
@@ -98,10 +100,13 @@ def fail() -> None:
 
 
 @contextmanager
-def serving(adapter: str, folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A server of the hub above, and its address."""
+def serving(
+    adapter: str, folder: Path, *options: str, hub: str = "hub", port: int = 0
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server of a hub above, and its address."""
     (folder / "my_hubs.py").write_text(HUB)
-    command = [sys.executable, "-m", adapter, "serve", "my_hubs:hub", "--port", "0", "--path", "/chat", *options]
+    command = [sys.executable, "-m", adapter, "serve", f"my_hubs:{hub}", "--port", str(port), "--path", "/chat"]
+    command += options
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -112,6 +117,26 @@ def serving(adapter: str, folder: Path, *options: str) -> Iterator[tuple[str, su
             server.kill()
 
 
-def run(adapter: str, *arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run([sys.executable, "-m", adapter, *arguments], capture_output=True, text=True, check=False)
+def run(adapter: str, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+    """Run a client to its end: its exit status, and what it has written to stdout and stderr."""
+    command = [sys.executable, "-m", adapter, *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=30)
     return done.returncode, done.stdout, done.stderr
+
+
+@contextmanager
+def running(adapter: str, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A client that runs; `options` are those of `Popen`, by default pipes."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-m", adapter, *arguments]
+    with subprocess.Popen(command, text=True, bufsize=1, **{**pipes, **options}) as client:
+        try:
+            yield client
+        finally:
+            client.kill()
+
+
+def next_line(stream: IO[str] | None) -> str:
+    """The next line that comes out of a pipe, without its end; nothing at the end."""
+    assert stream is not None
+    return stream.readline().removesuffix("\n")
