@@ -17,25 +17,22 @@ NO_METHOD = "Failed to invoke 'Missing' due to an error on the server. HubExcept
 FAILED = "An unexpected error occurred invoking 'ThrowHubException' on the server. HubException: told to the client\n"
 BROKEN = "An error occurred on the server while streaming results. HubException: stream broke\n"
 
-TABLE = {
+EVERYWHERE = {
     # what is asked for, what comes in by stdin: the exit status, stdout, stderr
     ("invoke /hub Add 2 3", ""): (0, "5\n", ""),
+    ("invoke /hub UploadSum -", "1\n2\n3"): (0, "6\n", ""),
+    ("invoke /hub Missing", ""): (1, "", NO_METHOD),
+    ("stream /hub FailingStream 2", ""): (1, "0\n1\n", BROKEN),
+}
+ONE_WAY = {
     ('invoke /hub Echo [1.50,"\u0436",null]', ""): (0, '[1.5,"\u0436",null]\n', ""),
     ("invoke /hub Nothing", ""): (0, "null\n", ""),
     ("invoke /hub Bytes 3", ""): (0, '"AAEC"\n', ""),
     ("invoke /hub Upload -", '"a"\n"b"\n'): (0, '"2:ab"\n', ""),
-    ("invoke /hub UploadSum -", "1\n2\n3"): (0, "6\n", ""),
-    ("invoke /hub Missing", ""): (1, "", NO_METHOD),
     ("invoke /hub ThrowHubException", ""): (1, "", FAILED),
     ("invoke /securehub Add 2 3 --token token-bob", ""): (0, "5\n", ""),
     ("stream /hub Counter 3 0", ""): (0, "0\n1\n2\n", ""),
-    ("stream /hub FailingStream 2", ""): (1, "0\n1\n", BROKEN),
-    ("listen /hub --count 2 --header X-Lab:welcome", ""): (
-        0,
-        '{"target":"welcome","arguments":[1]}\n{"target":"welcome","arguments":[2]}\n',
-        "",
-    ),
-    ("send /hub Broadcast null", ""): (0, "", ""),
+    ("listen /hub --count 1 --header X-Lab:welcome", ""): (0, '{"target":"welcome","arguments":[1]}\n', ""),
 }
 
 
@@ -49,8 +46,9 @@ def words(way: Way, url: str, asked: str) -> list[str]:
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_what_is_asked_for_is_done(adapter: str, way: Way, labs: Labs) -> None:
     url = labs.start(way.server.name).url
-    done = {(asked, stdin): run(f"hubproto_{adapter}", *words(way, url, asked), stdin=stdin) for asked, stdin in TABLE}
-    assert done == TABLE
+    table = EVERYWHERE | ONE_WAY if way is WAYS[0] else EVERYWHERE
+    done = {(asked, stdin): run(f"hubproto_{adapter}", *words(way, url, asked), stdin=stdin) for asked, stdin in table}
+    assert done == table
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -59,12 +57,12 @@ def test_what_is_only_sent_arrives(adapter: str, way: Way, labs: Labs) -> None:
     with running(f"hubproto_{adapter}", *words(way, url, "listen /hub --header X-Lab:welcome")) as listener:
         for number in (1, 2):
             assert json.loads(next_line(listener.stdout)) == {"target": "welcome", "arguments": [number]}
-        for number in range(5):
+        for number in range(2):
             assert run(f"hubproto_{adapter}", *words(way, url, f'send /hub Broadcast "{number}"')) == (0, "", "")
             assert json.loads(next_line(listener.stdout)) == {"target": "message", "arguments": [str(number)]}
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("way", [way for way in WAYS if way.codec.name == "json"], ids=str)
 def test_a_stream_that_nobody_reads_any_more_is_cancelled(adapter: str, way: Way, labs: Labs) -> None:
     url = labs.start(way.server.name).url
 
