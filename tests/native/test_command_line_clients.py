@@ -126,6 +126,16 @@ def test_a_line_of_stdin_that_is_no_json_is_told(adapter: str, tmp_path: Path) -
         assert error.startswith("line 2 of the input is no JSON: ")
 
 
+def test_an_input_that_cannot_be_read_is_told(adapter: str, tmp_path: Path) -> None:
+    with serving(adapter, tmp_path) as (url, _):
+        for redirection, error in {"<&-": "there is no stdin", "< .": "[Errno 21] Is a directory"}.items():
+            program = f'"$0" -m "$@" {redirection}'
+            command = ["sh", "-c", program, sys.executable, adapter, "invoke", url, "Sum", "-", "0"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr == f"the input cannot be read: {error}\n"
+
+
 # errors
 
 

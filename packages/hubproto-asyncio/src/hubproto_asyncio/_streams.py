@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TextIO, TypeVar
 
 from hubproto_core.cli import JsonLines
@@ -28,9 +29,12 @@ _AT_ONCE = getattr(select, "PIPE_BUF", 0)  # what a pipe that is ready takes wit
 
 async def read_items(lines: JsonLines) -> AsyncIterator[Any]:
     """Yield the items that stdin holds."""
-    descriptor = _descriptor(sys.stdin, "stdin")
     while True:
-        data = await _in_thread(lambda: os.read(descriptor, _CHUNK))
+        try:
+            descriptor = _descriptor(sys.stdin, "stdin")
+            data = await _in_thread(partial(os.read, descriptor, _CHUNK))
+        except OSError as error:
+            raise lines.failed(f"the input cannot be read: {error}") from error
         for item in lines.feed(data):
             yield item
         if not data:
@@ -43,7 +47,7 @@ async def write(line: bytes) -> None:
     if len(line) <= _AT_ONCE and select.select([], [descriptor], [], 0)[1]:
         _write_all(descriptor, line)
     else:
-        await _in_thread(lambda: _write_all(descriptor, line))
+        await _in_thread(partial(_write_all, descriptor, line))
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

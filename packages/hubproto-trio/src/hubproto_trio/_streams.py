@@ -28,7 +28,10 @@ _in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 async def read_items(lines: JsonLines) -> AsyncIterator[Any]:
     """Yield the items that stdin holds."""
     while True:
-        data = await _in_thread(os.read, _descriptor(sys.stdin, "stdin"), _CHUNK)
+        try:
+            data = await _in_thread(os.read, _descriptor(sys.stdin, "stdin"), _CHUNK)
+        except OSError as error:
+            raise lines.failed(f"the input cannot be read: {error}") from error
         for item in lines.feed(data):
             yield item
         if not data:

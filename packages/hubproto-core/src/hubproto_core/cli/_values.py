@@ -44,7 +44,7 @@ class JsonLines:
 
     def __init__(self) -> None:
         self.error: HubError | None = None
-        """What is wrong with a line: it ends the upload, and is what the person is told."""
+        """What is wrong with the input: it ends the upload, and is what the person is told."""
         self._pieces: list[bytes] = []  # of a line whose end is still to come
         self._count = 0
 
@@ -62,9 +62,14 @@ class JsonLines:
             if line.strip():
                 yield self._value(line)
 
+    def failed(self, what: str) -> HubError:
+        """Return what is to be raised when the input is wrong, or cannot be read."""
+        self.error = HubError(what)
+        return self.error
+
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Around the call that the upload is for: what is wrong with a line comes before what the hub makes of that."""
+        """Around the call that the upload is for: what is wrong with the input comes before what the hub makes of it."""
         try:
             yield
         except HubError:
@@ -77,5 +82,4 @@ class JsonLines:
         try:
             return msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self.error = HubError(f"line {self._count} of the input is no JSON: {error}")
-            raise self.error from None
+            raise self.failed(f"line {self._count} of the input is no JSON: {error}") from None
