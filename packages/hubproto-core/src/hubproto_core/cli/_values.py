@@ -69,7 +69,7 @@ class JsonLines:
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Around the call that the upload is for: what is wrong with the input comes before what the hub makes of it."""
+        """Around the call that the upload is for: what is wrong with it comes before what the hub says."""
         try:
             yield
         except HubError:
