@@ -230,9 +230,13 @@ def test_a_signal_ends_a_stream_in_order(
     with serving(adapter, tmp_path) as (url, server):
         with running(adapter, "stream", "--transport", transport, url, "Ticks", "0.01") as client:
             assert next_line(client.stdout) == "0"
+            begun = time.monotonic()
             client.send_signal(number)
             read_until(server, "ticks ended", "disconnected")
             assert client.wait(10) == status
+            assert (
+                time.monotonic() - begun < 10
+            )  # without a farewell, a server of long polling waits 15 s for its client
             assert client.stderr is not None
             assert client.stderr.read() == ""
 
