@@ -93,6 +93,14 @@ def say(text: str, call: Call) -> str:
     return text
 
 
+@hub.method("Flood")
+def flood(count: int, call: Call) -> None:
+    for i in range(count):
+        call.clients.others.send("flood", i)
+    for other in call.hub.connections:
+        other.abort()
+
+
 @hub.method("Fail")
 def fail() -> None:
     raise ValueError("the reason")

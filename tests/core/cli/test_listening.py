@@ -10,49 +10,68 @@ from hubproto_core.cli import ListenCommand, Listening, Way
 WAY = Way("http://h")
 
 
+def taken(listening: Listening) -> list[bytes]:
+    """All lines that are there."""
+    return list(iter(listening.take, None))
+
+
 def test_every_call_is_a_line() -> None:
     listening = Listening(ListenCommand(WAY))
-    assert listening.line("said", ["bob", {"a": b"hi"}]) == b'{"target":"said","arguments":["bob",{"a":"aGk="}]}\n'
-    assert listening.line("left", []) == b'{"target":"left","arguments":[]}\n'
+    listening.hear("said", ["bob", {"a": b"hi"}])
+    listening.hear("left", [])
+    assert taken(listening) == [
+        b'{"target":"said","arguments":["bob",{"a":"aGk="}]}\n',
+        b'{"target":"left","arguments":[]}\n',
+    ]
     assert not listening.finished
 
 
 def test_only_the_wanted_targets_are_lines_in_any_case() -> None:
-    listening = Listening(ListenCommand(WAY, ("Said", "left"), count=2))
-    assert listening.line("other", []) is None
-    assert listening.line("sAID", []) == b'{"target":"sAID","arguments":[]}\n'
-    assert listening.line("other", []) is None
+    listening = Listening(ListenCommand(WAY, ("Said", "left")))
+    for target in ("other", "sAID", "left"):
+        listening.hear(target, [])
+    assert taken(listening) == [b'{"target":"sAID","arguments":[]}\n', b'{"target":"left","arguments":[]}\n']
+
+
+def test_the_last_line_that_counts_ends_it() -> None:
+    listening = Listening(ListenCommand(WAY, ("said",), count=2))
+    story = []
+    for number in range(3):
+        listening.hear("other", [])
+        listening.hear("said", [number])
+        story.append((taken(listening), listening.finished))
+    assert story == [
+        ([b'{"target":"said","arguments":[0]}\n'], False),
+        ([b'{"target":"said","arguments":[1]}\n'], True),
+        ([], True),
+    ]
+    listening.close(TransportError("gone"))
+    listening.outcome()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"), [(None, "the hub has closed the connection"), (TransportError("gone"), "gone")], ids=str
+)
+@pytest.mark.parametrize("count", [None, 2])
+def test_a_connection_that_ends_too_soon_is_a_failure_behind_all_lines(
+    error: TransportError | None, text: str, count: int | None
+) -> None:
+    listening = Listening(ListenCommand(WAY, count=count))
+    listening.hear("said", [])
+    listening.close(error)
     before = listening.finished
-    assert listening.line("left", []) is not None
+    assert len(taken(listening)) == 1
     assert (before, listening.finished) == (False, True)
-    listening.outcome()
-
-
-def test_after_the_last_line_nothing_counts() -> None:
-    listening = Listening(ListenCommand(WAY, count=1))
-    assert listening.line("said", []) is not None
-    assert listening.line("said", []) is None
-    listening.close(TransportError("gone"))
-    listening.outcome()
-
-
-def test_a_connection_that_ends_too_soon_is_a_failure() -> None:
-    listening = Listening(ListenCommand(WAY, count=2))
-    listening.line("said", [])
-    listening.close(None)
-    assert listening.finished
-    with pytest.raises(TransportError, match="the hub has closed the connection"):
+    with pytest.raises(TransportError, match=text):
         listening.outcome()
+
+
+def test_too_many_lines_are_to_be_waited_for() -> None:
     listening = Listening(ListenCommand(WAY))
-    listening.close(TransportError("gone"))
-    with pytest.raises(TransportError, match="gone"):
-        listening.outcome()
-
-
-def test_output_that_fails_is_the_end() -> None:
-    listening = Listening(ListenCommand(WAY))
-    listening.fail(BrokenPipeError())
-    assert listening.finished
-    assert listening.line("said", []) is None
-    with pytest.raises(BrokenPipeError):
-        listening.outcome()
+    heard = 0
+    while not listening.full:
+        listening.hear("said", [])
+        heard += 1
+    assert heard == 100
+    listening.take()
+    assert not listening.full

@@ -6,7 +6,7 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, assert_never
 
 import trio
@@ -91,26 +91,37 @@ async def call(command: ClientCommand, hub: HubClient) -> None:
 async def listen(command: ListenCommand, hub: HubClient) -> None:
     """Print what the hub calls, until that is enough or the connection is over."""
     listening = Listening(command)
-    ended = trio.Event()
+    changed = trio.Event()
+
+    def change() -> None:
+        nonlocal changed
+        changed.set()
+        changed = trio.Event()
+
+    async def wait_for_room() -> None:
+        while listening.full:
+            await changed.wait()
 
     @hub.on_any
-    async def show(target: str, arguments: list[Any]) -> None:
-        line = listening.line(target, arguments)
-        try:
-            if line is not None:
-                await write(line)
-        except OSError as error:
-            listening.fail(error)
-        if listening.finished:
-            ended.set()
+    def hear(target: str, arguments: list[Any]) -> Awaitable[None] | None:
+        listening.hear(target, arguments)
+        change()
+        return wait_for_room() if listening.full else None
 
     @hub.on_closed
     def close(error: Exception | None) -> None:
         listening.close(error)
-        ended.set()
+        change()
 
     await hub.start()
-    await ended.wait()
+    while not listening.finished:
+        line = listening.take()
+        if line is None:
+            await changed.wait()
+        else:
+            change()
+            await write(line)
+            await trio.sleep(0)  # so that whoever waits for room is heard before the last line is taken
     listening.outcome()
 
 
