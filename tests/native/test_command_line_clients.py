@@ -355,6 +355,13 @@ def test_listening_goes_on_when_the_server_is_back(adapter: str, tmp_path: Path)
             assert client.returncode == 130
 
 
+def test_what_a_hub_has_said_before_it_closes_the_connection_is_shown(adapter: str, tmp_path: Path) -> None:
+    with serving(adapter, tmp_path, hub="brief_hub") as (url, _):
+        status, output, error = run(adapter, "listen", url)
+        assert (status, error.count("\n")) == (1, 1)
+        assert [json.loads(line)["arguments"] for line in output.splitlines()] == [[i] for i in range(1000)]
+
+
 @pytest.mark.parametrize("arguments", [("listen",), ("stream", "Ticks", "0.01")])
 def test_a_server_that_ends_is_an_error(adapter: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
     with serving(adapter, tmp_path) as (url, server):

@@ -121,7 +121,7 @@ async def listen(command: ListenCommand, hub: HubClient) -> None:
         else:
             change()
             await write(line)
-            await trio.sleep(0)  # so that whoever waits for room is heard before the last line is taken
+            await trio.lowlevel.checkpoint()  # whoever waits for room is heard before the last line is taken
     listening.outcome()
 
 
