@@ -76,7 +76,7 @@ def calling_slow(adapter: str, url: str, server: subprocess.Popen[str]) -> Itera
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         try:
             assert server.stdout is not None
-            assert server.stdout.readline() == "begun\n"
+            assert [server.stdout.readline() for _ in range(2)] == ["connected\n", "begun\n"]
             yield client
         finally:
             client.kill()
