@@ -176,6 +176,11 @@ class HubClient:
         """The id by which the hub's methods know this connection; None if negotiation was skipped, or without one."""
         return self._machine.connection_id
 
+    @property
+    def transport(self) -> Transport | None:
+        """What carries the connection; None while there is none."""
+        return self._machine.transport
+
     # what becomes of the connection
 
     def on_connecting(self, callback: F, /) -> F:
@@ -265,6 +270,19 @@ class HubClient:
     def off(self, target: str, handler: Callable[..., Any] | None = None, /) -> None:
         """Forget one handler of `target`, or all of them."""
         self._machine.handlers.remove(target, handler)
+
+    def on_any(self, handler: F, /) -> F:
+        """Call `handler(target, arguments)` at every call of the hub, before the handlers of that target, if any.
+
+        Usable as a decorator. It only listens: a hub that wants a result gets it from a handler of that target, whose
+        annotations also say what the arguments are; without one they are plain values.
+        """
+        self._machine.handlers.add_listener(handler)
+        return handler
+
+    def off_any(self, handler: Callable[..., Any] | None = None, /) -> None:
+        """Forget one handler of `on_any`, or all of them."""
+        self._machine.handlers.remove_listener(handler)
 
     # within
 

@@ -122,6 +122,11 @@ class Attempt:
         """It is over, and its sockets too."""
         return self.progress is Progress.OVER and all(socket.finished for socket in self._sockets)
 
+    @property
+    def transport(self) -> Transport | None:
+        """The one that is tried, or has been taken; None before that."""
+        return self._transport
+
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
         return self._timers.next()

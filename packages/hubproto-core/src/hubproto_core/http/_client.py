@@ -18,6 +18,7 @@ from .._logs import client_log, connection_facts, facts, one_line
 from .._reconnect import Retry
 from .._states import CLIENT, ClientCause, ClientState
 from .._timers import Timer, TimerTable
+from .._transport import Transport
 from ._attempt import Attempt, Progress, check_options
 from ._client_options import ClientOptions, Route
 from ._client_socket import ClientEffect, Reach
@@ -91,6 +92,11 @@ class HubClient:
     def connection_id(self) -> str | None:
         """The public id that the server gave; None without negotiation, and while there is no connection."""
         return self._attempt.connection_id if self._attempt is not None else None
+
+    @property
+    def transport(self) -> Transport | None:
+        """What carries the connection; None while there is none."""
+        return self._attempt.transport if self._attempt is not None and self._session is not None else None
 
     @property
     def stopped(self) -> bool:
