@@ -22,7 +22,7 @@ from tests.kit.shell import ServerPeer
         ([b"hi", datetime(2024, 2, 29, tzinfo=UTC), 1j], '["aGk=","2024-02-29T00:00:00Z","1j"]'),
         ([1.5, Single(0.1), float("nan"), float("inf")], "[1.5,0.1,null,null]"),
         ([2**64, -(2**63) - 1], "[18446744073709551616,-9223372036854775809]"),
-        (Ext(5, b"abc"), '{"extension":5,"data":"YWJj"}'),
+        pytest.param(Ext(5, b"abc"), '{"extension":5,"data":"YWJj"}', id="an extension"),
         (
             {1: "a", "b": 2**64, None: (1.5,), b"hi": {datetime(2024, 2, 29, tzinfo=UTC): 2}},
             '{"1":"a","b":18446744073709551616,"None":[1.5],"aGk=":{"2024-02-29T00:00:00Z":2}}',
