@@ -20,6 +20,7 @@ class Timer(Enum):
     SHUTDOWN = "shutdown"
     EXPIRY = "expiry"
     RECONNECT = "reconnect"
+    TRANSPORT = "transport"
 
 
 class TimerTable:

@@ -13,6 +13,7 @@ from ._machine import SocketMachine
 from ._messages import Request, Response
 from ._server import HubServer, Mount
 from ._server_connection import HttpConfig, HttpServerConnection
+from ._tunnel import Tunnel
 from ._websocket import WebSocketTransport
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Response",
     "SocketMachine",
     "TokenProvider",
+    "Tunnel",
     "WebSocketAccepted",
     "WebSocketTransport",
     "asgi_machine",
