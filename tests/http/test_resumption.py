@@ -248,9 +248,10 @@ def test_silence_is_given_up_early_enough_to_try_again() -> None:
     journey.turn(5.0)
     assert first.finished
     assert journey.woken(first)
-    first.open_failed(OSError("at last"), now=5.1)  # nobody cares any more
     journey.turn(0.2)
     assert journey.socket is not first
+    first.open_failed(OSError("at last"), now=5.2)  # nobody cares any more
+    assert not journey.socket.finished
     assert journey.go_on() == [sequence(1)]
 
 
@@ -457,7 +458,9 @@ def test_what_came_before_the_cut_may_end_the_connection() -> None:
     journey.cut()
     journey.turn()
     dialing = journey.socket
+    journey.woken(None)
     while stream.receive_nowait() != 3:
+        assert journey.woken(journey.client)  # which drives the session meanwhile
         journey.turn()
     journey.turn()
     assert journey.client.state is ClientState.DISCONNECTED
