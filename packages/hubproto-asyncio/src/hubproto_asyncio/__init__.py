@@ -57,6 +57,7 @@ from hubproto_core import (
     hub_method,
     on_connected,
     on_disconnected,
+    one_way,
     wire_name,
 )
 from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, Mount, Request, TokenProvider

@@ -68,7 +68,7 @@ from ._messages import (
     StreamItem,
 )
 from ._observer import ConnectionStatus, ObservedCall, ObservedConnection, Observer
-from ._proxies import wire_name
+from ._proxies import one_way, wire_name
 from ._reconnect import ReconnectPolicy, Retry, RetryPolicy, retry_policy
 from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
@@ -184,6 +184,7 @@ __all__ = [
     "hub_method",
     "on_connected",
     "on_disconnected",
+    "one_way",
     "retry_policy",
     "wire_name",
 ]
