@@ -135,6 +135,7 @@ __all__ = [
     "hub_method",
     "on_connected",
     "on_disconnected",
+    "one_way",
     "serve",
     "wire_name",
 ]

@@ -35,6 +35,7 @@ from ._clients import (
     TypedClients,
 )
 from ._codecs import Codec, JsonCodec, MessagePackCodec, TransferFormat
+from ._codecs._naming import Rename
 from ._config import HubConfig
 from ._connection import HubConnection, Role
 from ._effects import CancelCall, Effect, EffectQueue, StartCall, Wake
@@ -51,6 +52,7 @@ from ._events import ConnectionClosed, Event, HandshakeCompleted
 from ._filters import HubFilter, HubInvocation, Next
 from ._hub import Hub
 from ._hub_class import hub_method, on_connected, on_disconnected
+from ._hub_proxies import HubContract, hub_contract_of
 from ._hub_session import HubSession
 from ._lifecycle import ClientEvent, Closed, Connected, Connecting, EventStream, Reconnected, Reconnecting
 from ._messages import (
@@ -120,6 +122,7 @@ __all__ = [
     "HubConfig",
     "HubConnection",
     "HubContext",
+    "HubContract",
     "HubError",
     "HubFilter",
     "HubInvocation",
@@ -152,6 +155,7 @@ __all__ = [
     "Reconnecting",
     "Registry",
     "RemoteProtocolError",
+    "Rename",
     "Requirement",
     "Retry",
     "RetryPolicy",
@@ -181,6 +185,7 @@ __all__ = [
     "Wake",
     "WouldBlock",
     "authenticated",
+    "hub_contract_of",
     "hub_method",
     "on_connected",
     "on_disconnected",

@@ -46,7 +46,9 @@ class Style:
 _ASYNC_STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 _PLAIN_STREAMS = (Iterator, Iterable, Generator)
 
-ASYNC = Style(True, AbstractAsyncContextManager, _ASYNC_STREAMS, _PLAIN_STREAMS, "AbstractAsyncContextManager[AsyncIterator[T]]")
+ASYNC = Style(
+    True, AbstractAsyncContextManager, _ASYNC_STREAMS, _PLAIN_STREAMS, "AbstractAsyncContextManager[AsyncIterator[T]]"
+)
 BLOCKING = Style(False, AbstractContextManager, _PLAIN_STREAMS, _ASYNC_STREAMS, "AbstractContextManager[Iterator[T]]")
 
 
@@ -64,7 +66,7 @@ class HubContract(Contract[P]):
     __slots__ = ("_style",)
 
     def __init__(self, protocol: type, rename: Rename = None, style: Style = ASYNC) -> None:
-        """Raises TypeError, with one text, for what is no Protocol or has members that cannot be called over the wire."""
+        """Raises TypeError for what is no Protocol or has members that cannot be called over the wire."""
         self._style = style
         super().__init__(protocol, rename)
 
