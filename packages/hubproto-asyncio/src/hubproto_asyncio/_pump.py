@@ -70,7 +70,7 @@ class SocketPump(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing = True
-        self._turn()
+        self._loop.call_soon(self._turn)  # not in here: a transport that is closed meanwhile ends twice
 
     # the pump
 
