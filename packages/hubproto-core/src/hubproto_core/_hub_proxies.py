@@ -14,8 +14,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from types import FunctionType, NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -25,31 +24,16 @@ from ._codecs._naming import Rename
 from ._proxies import Contract, Parameters, is_one_way, signature_of
 from ._running import Upload
 
-__all__ = ["ASYNC", "BLOCKING", "HubContract", "Style", "hub_contract_of"]
+__all__ = ["HubContract", "hub_contract_of"]
 
 P = TypeVar("P")
 
 _EMPTY = inspect.Parameter.empty
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a client is called, and so how its Protocols look."""
-
-    waits: bool  # its methods are `async def`
-    manager: type[Any]  # what a stream is
-    streams: tuple[Any, ...]  # what entering a stream gives, and what an upload takes
-    others: tuple[Any, ...]  # the same of the other style
-    shown: str
-
-
-_ASYNC_STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
+_STREAMS = (AsyncIterator, AsyncIterable, AsyncGenerator)
 _PLAIN_STREAMS = (Iterator, Iterable, Generator)
-
-ASYNC = Style(
-    True, AbstractAsyncContextManager, _ASYNC_STREAMS, _PLAIN_STREAMS, "AbstractAsyncContextManager[AsyncIterator[T]]"
-)
-BLOCKING = Style(False, AbstractContextManager, _PLAIN_STREAMS, _ASYNC_STREAMS, "AbstractContextManager[Iterator[T]]")
+_SHOWN = "AbstractAsyncContextManager[AsyncIterator[T]]"
 
 
 class HubContract(Contract[P]):
@@ -57,18 +41,12 @@ class HubContract(Contract[P]):
 
     An `async def` method invokes, and converts the result to the annotated type; one that is `one_way` sends. A plain
     one that returns `AbstractAsyncContextManager[AsyncIterator[T]]`, or the adapter's `Stream[T]`, is a stream of T. A
-    parameter annotated as an `AsyncIterable` (or the like) or as `Upload` is an upload. In the style of the blocking
-    client all methods are plain, and a stream is an `AbstractContextManager[Iterator[T]]`.
+    parameter annotated as an `AsyncIterable` (or the like) or as `Upload` is an upload.
 
     What is called is the target's `invoke`, `send`, `stream` and `upload`, as both adapters have them.
     """
 
-    __slots__ = ("_style",)
-
-    def __init__(self, protocol: type, rename: Rename = None, style: Style = ASYNC) -> None:
-        """Raises TypeError for what is no Protocol or has members that cannot be called over the wire."""
-        self._style = style
-        super().__init__(protocol, rename)
+    __slots__ = ()
 
     def _method(self, function: FunctionType, name: str) -> Callable[..., Any]:
         signature = signature_of(function)
@@ -90,7 +68,7 @@ class HubContract(Contract[P]):
 
     def _verb(self, function: FunctionType, returns: Any) -> tuple[str, dict[str, Any]]:
         """Which method of the client a declared one stands for, and the options that it is given."""
-        name, style = function.__qualname__, self._style
+        name = function.__qualname__
         waits = inspect.iscoroutinefunction(function)
         if get_origin(returns) in (Awaitable, Coroutine):
             waits, returns = True, get_args(returns)[-1]
@@ -100,12 +78,10 @@ class HubContract(Contract[P]):
             if waits or is_one_way(function):
                 raise TypeError(f"{name} returns a stream: declare it with a plain `def`, and not as one_way")
             return "stream", {"returns": _checked(name, item)}
-        if waits and not style.waits:
-            raise TypeError(f"{name} is to be awaited, which blocking callers cannot: declare it with a plain `def`")
-        if style.waits and not waits:
+        if not waits:
             raise TypeError(
                 f"{name}: declare it with `async def`, even if it returns nothing; say @one_way if the hub is not to "
-                f"answer. Only a stream has a plain `def`, and returns {style.shown}"
+                f"answer. Only a stream has a plain `def`, and returns {_SHOWN}"
             )
         if not is_one_way(function):
             return "invoke", {"returns": _checked(name, returns)}
@@ -115,19 +91,19 @@ class HubContract(Contract[P]):
 
     def _item_type(self, name: str, returns: Any) -> Any:
         """The type of the items, if it is a stream that is returned."""
-        style, kind = self._style, _kind(returns)
-        if kind in (*style.streams, *style.others):
+        kind = _kind(returns)
+        if kind in (*_STREAMS, *_PLAIN_STREAMS):
             raise TypeError(
                 f"{name}: a stream ends where its block is left, and so it is to be a context manager: annotate it to "
-                f"return {style.shown}"
+                f"return {_SHOWN}"
             )
-        if not inspect.isclass(kind) or not issubclass(kind, style.manager):
+        if not inspect.isclass(kind) or not issubclass(kind, AbstractAsyncContextManager):
             return None
         inner = next(iter(get_args(_bare(returns))), Any)
-        if kind is not style.manager:  # a class of the adapter's, `Stream[T]`
+        if kind is not AbstractAsyncContextManager:  # a class of the adapter's, `Stream[T]`
             return inner
-        if _kind(inner) not in (*style.streams, Any):
-            raise TypeError(f"{name}: entering a stream gives an iterator: annotate it to return {style.shown}")
+        if _kind(inner) not in (*_STREAMS, Any):
+            raise TypeError(f"{name}: entering a stream gives an iterator: annotate it to return {_SHOWN}")
         return next(iter(get_args(_bare(inner))), Any)
 
     def _uploads(self, function: FunctionType, signature: inspect.Signature) -> frozenset[int]:
@@ -137,24 +113,26 @@ class HubContract(Contract[P]):
         for position, parameter in enumerate(parameters):
             where = f"{function.__qualname__}: '{parameter}'"
             kinds = [_kind(one) for one in _alternatives(parameter.annotation)]
-            if any(kind in self._style.streams or kind is Upload for kind in kinds):
+            if any(kind in _STREAMS or kind is Upload for kind in kinds):
                 if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                     raise TypeError(f"{where} takes any number of streams: give each a parameter of its own")
                 found.append(position)
-            elif any(kind in self._style.others for kind in kinds):
-                wanted, array = self._style.streams[1].__name__, "list[...] or Sequence[...]"
-                raise TypeError(f"{where} is to be annotated as {wanted}[...] for a stream, as {array} for an array")
+            elif any(kind in _PLAIN_STREAMS for kind in kinds):
+                raise TypeError(
+                    f"{where} is to be annotated as AsyncIterable[...] for a stream, as list[...] or Sequence[...] for "
+                    "an array"
+                )
         return frozenset(found)
 
 
-def hub_contract_of(protocol: Callable[..., P], rename: Rename = None, style: Style = ASYNC) -> HubContract[P]:
+def hub_contract_of(protocol: Callable[..., P], rename: Rename = None) -> HubContract[P]:
     """The contract that a Protocol declares, made once; for `rename` see `Rename`."""
-    return _hub_contract_of(protocol, rename, style)
+    return _hub_contract_of(protocol, rename)
 
 
 @lru_cache(maxsize=256)
-def _hub_contract_of(protocol: Any, rename: Rename, style: Style) -> HubContract[Any]:
-    return HubContract(protocol, rename, style)
+def _hub_contract_of(protocol: Any, rename: Rename) -> HubContract[Any]:
+    return HubContract(protocol, rename)
 
 
 def _checked(name: str, returns: Any) -> Any:
