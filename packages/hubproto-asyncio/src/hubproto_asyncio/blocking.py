@@ -1,0 +1,382 @@
+"""Clients for scripts, notebooks and threads: those of this package, run in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import inspect
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import CancelledError, Future
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+from hubproto_core import ClientEvent, ClientState, LocalProtocolError, TransportError, Upload
+
+from . import _client
+from ._runner import IncomingItems
+
+__all__ = ["Connection", "HubClient", "Stream", "connect"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_END = object()
+
+
+class HubClient:
+    """A client of the hub at `url` whose methods block until they are done, or until `timeout` seconds have passed.
+
+    The options are those of `hubproto_asyncio.HubClient`. One thread in the background runs it, from `start` or from
+    entering it until `close` or until it is left; it ends with the interpreter, too. Any number of threads may use it.
+
+    Handlers and callbacks are plain functions, run in worker threads, in order, and may call the hub.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        token = options.get("access_token")
+        self._workers = _Workers()
+        if callable(token) and not inspect.iscoroutinefunction(token):
+            options["access_token"] = self._workers.wrapped(token)
+        self._client = _client.HubClient(url, **options)
+        self._thread = _Thread(self._client, self._workers)
+        weakref.finalize(self, self._thread.leave_soon).atexit = False
+
+    def __enter__(self) -> Self:
+        self._thread.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.close(error)
+
+    def close(self) -> None:
+        """Say farewell, and end the thread. Harmless if it has ended."""
+        self._thread.close(None)
+
+    def start(self, *, timeout: float | None = None) -> None:
+        """See `hubproto_asyncio.HubClient.start`."""
+        self._thread.open()
+        self._thread.run(self._client.start, timeout=timeout)
+
+    def stop(self, *, timeout: float | None = None) -> None:
+        """See `hubproto_asyncio.HubClient.stop`."""
+        self._thread.run(self._client.stop, timeout=timeout)
+
+    def wait_connected(self, *, timeout: float | None = None) -> None:
+        """See `hubproto_asyncio.HubClient.wait_connected`."""
+        self._thread.run(self._client.wait_connected, timeout=timeout)
+
+    @property
+    def state(self) -> ClientState:
+        """How things stand."""
+        return self._client.state
+
+    @overload
+    def invoke(self, target: str, /, *arguments: Any, timeout: float | None = None) -> Any: ...
+    @overload
+    def invoke(self, target: str, /, *arguments: Any, returns: type[T], timeout: float | None = None) -> T: ...
+    def invoke(self, target: str, /, *arguments: Any, returns: Any = Any, timeout: float | None = None) -> Any:
+        """Call a method of the hub and return its result. TimeoutError, as Ctrl-C, cancels the call at the hub."""
+        call = functools.partial(self._client.invoke, target, *self._prepared(arguments), returns=returns)
+        return self._thread.run(call, timeout=timeout)
+
+    def send(self, target: str, /, *arguments: Any, timeout: float | None = None) -> None:
+        """Call a method of the hub without waiting for it to run."""
+        self._thread.run(functools.partial(self._client.send, target, *self._prepared(arguments)), timeout=timeout)
+
+    def stream(self, target: str, /, *arguments: Any, returns: Any = Any, timeout: float | None = None) -> Stream[Any]:
+        """Call a streaming method; `timeout` is for each item."""
+        arguments = tuple(self._prepared(arguments))
+        return Stream(self, lambda: self._client.stream(target, *arguments, returns=returns), timeout)
+
+    def upload(self, items: Iterable[Any]) -> Upload:
+        """Return an argument that sends these items as a stream; they are taken in a worker thread."""
+        return Upload(_Pulled(self._workers, items))
+
+    @overload
+    def on(self, target: str, handler: F, /) -> F: ...
+    @overload
+    def on(self, target: str, /) -> Callable[[F], F]: ...
+    def on(self, target: str, handler: Any = None, /) -> Any:
+        """Call `handler`, a plain function, in a worker thread whenever the hub calls `target`."""
+        if handler is None:
+            return lambda function: self.on(target, function)
+        if inspect.iscoroutinefunction(handler):
+            raise TypeError(f"the handler of {target!r} is to be a plain function: nothing here could await it")
+        self._thread.do(lambda: self._client.on(target, self._workers.wrapped(handler)))
+        return handler
+
+    def events(self) -> Iterator[ClientEvent]:
+        """Return an iterator of what becomes of the connection from now on."""
+        events = self._thread.do(self._client.events)
+        return self._each(events)
+
+    def _each(self, events: AsyncIterator[ClientEvent]) -> Iterator[ClientEvent]:
+        while True:
+            try:
+                yield self._thread.run(events.__anext__)
+            except StopAsyncIteration:
+                return
+
+    def _prepared(self, arguments: tuple[Any, ...]) -> list[Any]:
+        return [
+            self.upload(one.source) if isinstance(one, Upload) and isinstance(one.source, Iterable) else one
+            for one in arguments
+        ]
+
+
+class Connection(HubClient):
+    """A `HubClient` that starts when it is entered: `with connect(url) as hub:`."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            self.start()
+        except BaseException as error:
+            self._thread.close(error)
+            raise
+        return self
+
+
+connect = Connection
+
+
+class Stream(Generic[T]):
+    """A stream from the hub, for one thread: entering it gives its iterator, leaving the block cancels it."""
+
+    def __init__(self, hub: HubClient, make: Callable[[], _client.Stream[T]], timeout: float | None) -> None:
+        self._hub = hub
+        self._make = make
+        self._timeout = timeout
+        self._stream: _client.Stream[T]
+        self._items: IncomingItems[T]
+
+    def __enter__(self) -> Iterator[T]:
+        self._items = self._hub._thread.run(self._enter)
+        return self
+
+    async def _enter(self) -> IncomingItems[T]:
+        self._stream = self._make()
+        return await self._stream.__aenter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._hub._thread.run(lambda: self._stream.__aexit__(*error), leaving=True)
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            return self._hub._thread.run(self._items.__anext__, timeout=self._timeout)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+class _Thread:
+    """The thread in the background, its event loop, and the way to it."""
+
+    def __init__(self, client: _client.HubClient, workers: _Workers) -> None:
+        self._client = client
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = threading.Event()
+        self._leave: asyncio.Future[BaseException | None]
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def open(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                # Daemonic, or the interpreter would wait for it before it says that it ends; it is joined at exit.
+                self._thread = threading.Thread(target=self._main, name="hubproto", daemon=True)
+                _running.add(self)
+                self._thread.start()
+        self._ready.wait()
+
+    def close(self, error: BaseException | None) -> None:
+        self._forbid_own_thread()
+        self.leave_soon(error)
+        if self._thread is not None:
+            self._thread.join()
+
+    def leave_soon(self, error: BaseException | None = None) -> None:
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(lambda: self._leave.done() or self._leave.set_result(error))
+
+    def do(self, function: Callable[[], T]) -> T:
+        """Do something that does not wait."""
+
+        async def done() -> T:
+            return function()
+
+        return function() if self._loop is None else self.run(done)
+
+    def run(
+        self, function: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None, *, leaving: bool = False
+    ) -> Any:
+        self._forbid_own_thread()
+        future: Future[T] = Future()
+        with self._lock:
+            if self._loop is None:
+                if leaving:
+                    return None
+                raise LocalProtocolError("the client is not started, or closed")
+            self._loop.call_soon_threadsafe(self._begin, function, timeout, future)
+        try:
+            return future.result()
+        except CancelledError:
+            raise TransportError("the client was closed") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _begin(
+        self, function: Callable[[], Coroutine[Any, Any, T]], timeout: float | None, future: Future[T]
+    ) -> None:
+        async def work() -> T:
+            async with asyncio.timeout(timeout):
+                return await function()
+
+        task = asyncio.ensure_future(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        asyncio.futures._chain_future(task, future)  # type: ignore[attr-defined]
+
+    def _forbid_own_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise LocalProtocolError("called in the client's own thread, which would wait for itself")
+
+    def _main(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._live())
+        finally:
+            self._ready.set()
+            self._workers.close()
+            _running.discard(self)
+
+    async def _live(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._leave = loop.create_future()
+        await self._client.__aenter__()
+        with self._lock:
+            self._loop = loop
+        self._ready.set()
+        error = await self._leave
+        try:
+            await self._client.__aexit__(type(error) if error else None, error, None)
+        finally:
+            with self._lock:
+                self._loop = None
+            await asyncio.sleep(0)  # what was asked for until now has begun
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_running: set[_Thread] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    for thread in list(_running):
+        thread.close(None)
+
+
+class _Workers:
+    """Threads for what may block: each job gets one that is idle, or a new one."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._count = 0
+        self._closed = False
+
+    def submit(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            if self._idle:
+                self._idle -= 1
+            else:
+                self._count += 1
+                threading.Thread(target=self._work, name="hubproto worker", daemon=True).start()
+            self._jobs.put(job)
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            if not future.done():
+                future.set_result(result) if error is None else future.set_exception(error)
+
+        def job() -> None:
+            result, failure = None, None
+            try:
+                result = function(*arguments)
+            except Exception as error:
+                failure = error
+            except BaseException as error:
+                failure = RuntimeError(f"{type(error).__name__} in a worker thread")
+            try:
+                loop.call_soon_threadsafe(settle, result, failure)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits
+
+        self.submit(job)
+        return await future
+
+    def wrapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function if inspect.isroutine(function) else function.__call__)  # type: ignore[operator]
+        async def in_a_worker(*arguments: Any) -> Any:
+            return await self.run(function, *arguments)
+
+        return in_a_worker
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for _ in range(self._count):
+                self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            with self._lock:
+                self._idle += 1
+
+
+class _Pulled:
+    """The items of an iterable, each taken in a worker thread when it is wanted."""
+
+    def __init__(self, workers: _Workers, items: Iterable[Any]) -> None:
+        self._workers = workers
+        self._items = items
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        lock = threading.Lock()
+        iterator = await self._workers.run(iter, self._items)
+
+        def take() -> Any:
+            with lock:
+                return next(iterator, _END)
+
+        def close() -> None:
+            with lock:
+                getattr(iterator, "close", lambda: None)()
+
+        try:
+            while (item := await self._workers.run(take)) is not _END:
+                yield item
+        finally:
+            self._workers.submit(close)
