@@ -2,4 +2,6 @@
 
 from tests.kit.runtimes import runtimes
 
-collect_ignore = [f"test_{name}.py" for name in ("trio", "asyncio") if not runtimes(name)]
+FILES = {"trio": ["test_trio.py"], "asyncio": ["test_asyncio.py", "test_blocking.py"]}
+
+collect_ignore = [file for name, files in FILES.items() if not runtimes(name) for file in files]

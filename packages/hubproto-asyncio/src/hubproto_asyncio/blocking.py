@@ -6,15 +6,27 @@ import asyncio
 import atexit
 import functools
 import inspect
+import ssl
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import CancelledError, Future
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
-from hubproto_core import ClientEvent, ClientState, LocalProtocolError, TransportError, Upload
+from hubproto_core import (
+    ClientEvent,
+    ClientState,
+    Codec,
+    HubConfig,
+    LocalProtocolError,
+    RetryPolicy,
+    Transport,
+    TransportError,
+    Upload,
+)
+from hubproto_core.http import AccessToken
 
 from . import _client
 from ._runner import IncomingItems
@@ -33,15 +45,41 @@ class HubClient:
     The options are those of `hubproto_asyncio.HubClient`. One thread in the background runs it, from `start` or from
     entering it until `close` or until it is left; it ends with the interpreter, too. Any number of threads may use it.
 
-    Handlers and callbacks are plain functions, run in worker threads, in order, and may call the hub.
+    Handlers are plain functions. They run in worker threads, one after another but for those that owe the hub an answer,
+    and may call the hub. What runs in the client's own thread (an async token provider, a policy) may not.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:
-        token = options.get("access_token")
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        access_token: AccessToken | None = None,
+        transports: Collection[Transport] = tuple(Transport),
+        skip_negotiation: bool = False,
+        protocol: Literal["json", "messagepack"] | Codec = "json",
+        connect_timeout: float = 30.0,
+        reconnect: bool | RetryPolicy = False,
+        ssl_context: ssl.SSLContext | None = None,
+        config: HubConfig | None = None,
+        call_headers: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
         self._workers = _Workers()
-        if callable(token) and not inspect.iscoroutinefunction(token):
-            options["access_token"] = self._workers.wrapped(token)
-        self._client = _client.HubClient(url, **options)
+        if callable(access_token) and not inspect.iscoroutinefunction(access_token):
+            access_token = self._workers.wrapped(access_token)
+        self._client = _client.HubClient(
+            url,
+            headers=headers,
+            access_token=access_token,
+            transports=transports,
+            skip_negotiation=skip_negotiation,
+            protocol=protocol,
+            connect_timeout=connect_timeout,
+            reconnect=reconnect,
+            ssl_context=ssl_context,
+            config=config,
+            call_headers=call_headers,
+        )
         self._thread = _Thread(self._client, self._workers)
         weakref.finalize(self, self._thread.leave_soon).atexit = False
 
@@ -89,6 +127,10 @@ class HubClient:
         """Call a method of the hub without waiting for it to run."""
         self._thread.run(functools.partial(self._client.send, target, *self._prepared(arguments)), timeout=timeout)
 
+    @overload
+    def stream(self, target: str, /, *arguments: Any, timeout: float | None = None) -> Stream[Any]: ...
+    @overload
+    def stream(self, target: str, /, *arguments: Any, returns: type[T], timeout: float | None = None) -> Stream[T]: ...
     def stream(self, target: str, /, *arguments: Any, returns: Any = Any, timeout: float | None = None) -> Stream[Any]:
         """Call a streaming method; `timeout` is for each item."""
         arguments = tuple(self._prepared(arguments))
@@ -119,7 +161,7 @@ class HubClient:
     def _each(self, events: AsyncIterator[ClientEvent]) -> Iterator[ClientEvent]:
         while True:
             try:
-                yield self._thread.run(events.__anext__)
+                yield self._thread.run(lambda: _next_of(events))
             except StopAsyncIteration:
                 return
 
@@ -177,6 +219,10 @@ class Stream(Generic[T]):
             raise StopIteration from None
 
 
+async def _next_of(events: AsyncIterator[ClientEvent]) -> ClientEvent:
+    return await anext(events)
+
+
 class _Thread:
     """The thread in the background, its event loop, and the way to it."""
 
@@ -188,7 +234,6 @@ class _Thread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
         self._leave: asyncio.Future[BaseException | None]
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     def open(self) -> None:
         with self._lock:
@@ -216,19 +261,26 @@ class _Thread:
         async def done() -> T:
             return function()
 
-        return function() if self._loop is None else self.run(done)
+        if self._loop is None:
+            return function()
+        result: T = self.run(done)
+        return result
 
     def run(
         self, function: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None, *, leaving: bool = False
     ) -> Any:
         self._forbid_own_thread()
-        future: Future[T] = Future()
+
+        async def work() -> T:
+            async with asyncio.timeout(timeout):
+                return await function()
+
         with self._lock:
             if self._loop is None:
                 if leaving:
                     return None
                 raise LocalProtocolError("the client is not started, or closed")
-            self._loop.call_soon_threadsafe(self._begin, function, timeout, future)
+            future = asyncio.run_coroutine_threadsafe(work(), self._loop)
         try:
             return future.result()
         except CancelledError:
@@ -236,18 +288,6 @@ class _Thread:
         except BaseException:
             future.cancel()
             raise
-
-    def _begin(
-        self, function: Callable[[], Coroutine[Any, Any, T]], timeout: float | None, future: Future[T]
-    ) -> None:
-        async def work() -> T:
-            async with asyncio.timeout(timeout):
-                return await function()
-
-        task = asyncio.ensure_future(work())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        asyncio.futures._chain_future(task, future)  # type: ignore[attr-defined]
 
     def _forbid_own_thread(self) -> None:
         if threading.current_thread() is self._thread:
@@ -275,11 +315,7 @@ class _Thread:
         finally:
             with self._lock:
                 self._loop = None
-            await asyncio.sleep(0)  # what was asked for until now has begun
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # what was asked for until now becomes a task, which the end of the loop cancels
 
 
 _running: set[_Thread] = set()
@@ -317,8 +353,12 @@ class _Workers:
         future: asyncio.Future[T] = loop.create_future()
 
         def settle(result: Any, error: BaseException | None) -> None:
-            if not future.done():
-                future.set_result(result) if error is None else future.set_exception(error)
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
 
         def job() -> None:
             result, failure = None, None
