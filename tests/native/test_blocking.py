@@ -203,6 +203,28 @@ def test_handlers_may_call_the_hub_and_a_slow_one_holds_nothing_up(hub: blocking
         hub.on("told", asyncio.sleep)
 
 
+def test_handlers_are_forgotten_and_callbacks_told(host: Host) -> None:
+    heard: list[object] = []
+    told = threading.Event()
+    hub = blocking.connect(host.url)
+    hub.on_connecting(lambda: heard.append("connecting"))
+    hub.on_connected(heard.append)
+    hub.on_reconnecting(heard.append)
+    hub.on_reconnected(heard.append)
+    hub.on_closed(heard.append)
+    with pytest.raises(TypeError, match="is to be a plain function"):
+        hub.on_closed(asyncio.sleep)
+    with hub:
+        name = hub.connection_id
+        hub.on("told", heard.append)
+        hub.on("Told", lambda _: told.set())
+        hub.off("told", heard.append)
+        hub.invoke("Tell", "news")
+        assert told.wait(WITHIN)
+        hub.off("told")
+    assert heard == ["connecting", name, None]
+
+
 def test_inside_a_running_loop(host: Host) -> None:
     async def cell() -> int:
         with blocking.connect(host.url) as hub:

@@ -45,8 +45,8 @@ class HubClient:
     The options are those of `hubproto_asyncio.HubClient`. One thread in the background runs it, from `start` or from
     entering it until `close` or until it is left; it ends with the interpreter, too. Any number of threads may use it.
 
-    Handlers are plain functions. They run in worker threads, one after another but for those that owe the hub an answer,
-    and may call the hub. What runs in the client's own thread (an async token provider, a policy) may not.
+    Handlers are plain functions. They run in worker threads, one after another but for those that owe the hub an
+    answer, and may call the hub. What runs in the client's own thread (an async token provider, a policy) may not.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class HubClient:
             config=config,
             call_headers=call_headers,
         )
+        self._wrapped: list[tuple[str, Any, Any]] = []  # handlers, and what runs them
         self._thread = _Thread(self._client, self._workers)
         weakref.finalize(self, self._thread.leave_soon).atexit = False
 
@@ -113,6 +114,11 @@ class HubClient:
     def state(self) -> ClientState:
         """How things stand."""
         return self._client.state
+
+    @property
+    def connection_id(self) -> str | None:
+        """The id by which the hub's methods know this connection; None if negotiation was skipped, or without one."""
+        return self._thread.do(lambda: self._client.connection_id)
 
     @overload
     def invoke(self, target: str, /, *arguments: Any, timeout: float | None = None) -> Any: ...
@@ -150,8 +156,44 @@ class HubClient:
             return lambda function: self.on(target, function)
         if inspect.iscoroutinefunction(handler):
             raise TypeError(f"the handler of {target!r} is to be a plain function: nothing here could await it")
-        self._thread.do(lambda: self._client.on(target, self._workers.wrapped(handler)))
+        wrapped = self._workers.wrapped(handler)
+        self._thread.do(lambda: self._client.on(target, wrapped))
+        self._wrapped.append((target.lower(), handler, wrapped))
         return handler
+
+    def off(self, target: str, handler: Callable[..., Any] | None = None, /) -> None:
+        """Forget one handler of `target`, or all of them."""
+        for entry in list(self._wrapped):
+            name, function, wrapped = entry
+            if name == target.lower() and handler in (None, function):
+                self._wrapped.remove(entry)
+                self._thread.do(functools.partial(self._client.off, target, wrapped))
+
+    def on_connecting(self, callback: F, /) -> F:
+        """See `hubproto_asyncio.HubClient.on_connecting`; a plain function, run in a worker thread, as all of these."""
+        return self._told(self._client.on_connecting, callback)
+
+    def on_connected(self, callback: F, /) -> F:
+        """See `hubproto_asyncio.HubClient.on_connected`."""
+        return self._told(self._client.on_connected, callback)
+
+    def on_reconnecting(self, callback: F, /) -> F:
+        """See `hubproto_asyncio.HubClient.on_reconnecting`."""
+        return self._told(self._client.on_reconnecting, callback)
+
+    def on_reconnected(self, callback: F, /) -> F:
+        """See `hubproto_asyncio.HubClient.on_reconnected`."""
+        return self._told(self._client.on_reconnected, callback)
+
+    def on_closed(self, callback: F, /) -> F:
+        """See `hubproto_asyncio.HubClient.on_closed`."""
+        return self._told(self._client.on_closed, callback)
+
+    def _told(self, register: Callable[[Any], Any], callback: F) -> F:
+        if inspect.iscoroutinefunction(callback):
+            raise TypeError(f"{callback!r} is to be a plain function: nothing here could await it")
+        self._thread.do(lambda: register(self._workers.wrapped(callback)))
+        return callback
 
     def events(self) -> Iterator[ClientEvent]:
         """Return an iterator of what becomes of the connection from now on."""
@@ -214,9 +256,10 @@ class Stream(Generic[T]):
 
     def __next__(self) -> T:
         try:
-            return self._hub._thread.run(self._items.__anext__, timeout=self._timeout)
+            item: T = self._hub._thread.run(self._items.__anext__, timeout=self._timeout)
         except StopAsyncIteration:
             raise StopIteration from None
+        return item
 
 
 async def _next_of(events: AsyncIterator[ClientEvent]) -> ClientEvent:
@@ -229,7 +272,7 @@ class _Thread:
     def __init__(self, client: _client.HubClient, workers: _Workers) -> None:
         self._client = client
         self._workers = workers
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a client may be forgotten, and say so here, at any moment
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
@@ -253,7 +296,11 @@ class _Thread:
     def leave_soon(self, error: BaseException | None = None) -> None:
         with self._lock:
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(lambda: self._leave.done() or self._leave.set_result(error))
+                self._loop.call_soon_threadsafe(self._let_go, error)
+
+    def _let_go(self, error: BaseException | None) -> None:
+        if not self._leave.done():
+            self._leave.set_result(error)
 
     def do(self, function: Callable[[], T]) -> T:
         """Do something that does not wait."""
