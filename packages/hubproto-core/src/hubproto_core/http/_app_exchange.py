@@ -111,7 +111,7 @@ class AppExchange(PlainCallOwner):
         if self._head is None or not self._begun:
             return None
         self._told = True
-        self.finished = self._head in (_FAILED, _CANCELLED)
+        self.finished = self._head is _FAILED or self._head is _CANCELLED
         return self._head
 
     def data_to_send(self, *, now: float) -> bytes:
