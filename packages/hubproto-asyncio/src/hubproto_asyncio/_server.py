@@ -157,7 +157,7 @@ async def serve(
     `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own. `fallback` is an
     ASGI application that answers requests for other paths than the hubs', and is told when the server begins and ends.
     Leaving the block in order shuts the server down gracefully; leaving it by an exception or cancellation drops
-    every connection at once. Raises OSError if it cannot listen there, and RuntimeError if the fallback application says
+    every connection at once. Raises OSError if it cannot listen there, RuntimeError if the fallback application says
     that it cannot start.
     """
     hubs = hub if isinstance(hub, Mapping) else {path: hub}
