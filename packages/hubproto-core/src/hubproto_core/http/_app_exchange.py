@@ -116,16 +116,18 @@ class AppExchange(PlainCallOwner):
 
     def data_to_send(self, *, now: float) -> bytes:
         data = bytes(self._body)
-        self._body.clear()
-        self.finished = self._ended
-        self._wake(self._room)
+        self.finished = self._ended and not self._broken
+        if data:
+            self._body.clear()
+            self._wake(self._room)
         return data
 
     def next_timeout(self) -> float | None:
         return 0.0 if self._broken else None  # long past
 
     def handle_timeout(self, *, now: float) -> None:
-        self.finished = self.finished or self._broken
+        if self._broken:
+            self.finished = True
 
     # what the application is given
 
