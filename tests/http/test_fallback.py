@@ -154,7 +154,7 @@ def test_a_server_says_when_it_begins_and_ends() -> None:
     app = Application()
     served = beside(app)
     moment = served.server.begin()
-    assert not moment.done
+    assert [moment.done] == [False]
     call = served.shell.find("fallback application")
     served.shell.step(call)
     assert app.lifespan == ["lifespan.startup"]

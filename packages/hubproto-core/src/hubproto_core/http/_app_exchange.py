@@ -211,7 +211,7 @@ class AppExchange(PlainCallOwner):
 
     def call_failed(self, call: RunningCall, error: Exception) -> None:
         """See `Session`. That the client has left is nobody's fault."""
-        if not _tells_of_departure(error):
+        if not (self._gone and _tells_of_departure(error)):
             kind = error_kind(error)
             text = "the fallback application failed at %s: %s"
             http_log.error(text, self._path, kind, exc_info=error, extra=facts(NOBODY, error=error))
@@ -247,10 +247,17 @@ class AppExchange(PlainCallOwner):
         self._owner.wake(target)
 
 
-def _tells_of_departure(error: BaseException | None) -> bool:
+def _tells_of_departure(error: BaseException) -> bool:
     """Whether an application failed because of `ClientHasLeft`, which it may have turned into another error."""
-    if error is None or isinstance(error, ClientHasLeft):
-        return error is not None
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_tells_of_departure, error.exceptions))
-    return _tells_of_departure(error.__cause__ or error.__context__)
+    seen: set[int] = set()  # frameworks raise an error again where it is its own context's context
+    causes: list[BaseException | None] = [error]
+    while causes:
+        cause = causes.pop()
+        if isinstance(cause, ClientHasLeft):
+            return True
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            causes += [cause.__cause__, cause.__context__]
+            if isinstance(cause, BaseExceptionGroup):
+                causes += cause.exceptions
+    return False

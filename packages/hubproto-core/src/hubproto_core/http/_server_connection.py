@@ -551,9 +551,7 @@ class HttpServerConnection:
             path = b"what is no request" if self._request is None else self._request.target.partition(b"?")[0]
             text = one_line(path.decode("latin-1"))
             http_log.debug("%s is answered with status %d", text, response.status, extra=facts(NOBODY))
-        length: list[tuple[str | bytes, str | bytes]] = []
-        if response.status != _NO_CONTENT:
-            length.append(("content-length", str(len(response.body))))
+        length = [(b"content-length", b"%d" % len(response.body))] if response.status != _NO_CONTENT else []
         self._write(h11.Response(status_code=response.status, headers=[*length, *self._headers(response)]))
         if self._request is None or self._request.method != b"HEAD":
             self._write(h11.Data(data=response.body))
@@ -570,17 +568,13 @@ class HttpServerConnection:
         else:
             self._close(now)
 
-    def _headers(self, response: Response) -> list[tuple[str | bytes, str | bytes]]:
-        headers: list[tuple[str | bytes, str | bytes]] = [
-            *response.headers.items(),
-            *self._cors.items(),
-            *response.raw_headers,
-        ]
+    def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
+        headers = [*response.headers.items(), *self._cors.items()]
         if response.content_type is not None:
             headers.append(("content-type", response.content_type))
         if self._is_last or self._may_still_send:
             headers.append(("connection", "close"))
-        return headers
+        return [*((name.encode(), value.encode()) for name, value in headers), *response.raw_headers]
 
     def _write(self, event: h11.Event) -> None:
         data = self._h11.send(event)
