@@ -205,16 +205,21 @@ class AppExchange(PlainCallOwner):
     def call_returned(self, call: RunningCall, result: Any = None) -> None:
         """See `Session`."""
         if not self._is_over:
-            text = "the fallback application has left its answer at %s unfinished"
-            http_log.error(text, self._path, extra=facts(NOBODY))
+            http_log.error(
+                "the fallback application has left its answer at %s unfinished", self._path, extra=facts(NOBODY)
+            )
         self._leave(_FAILED)
 
     def call_failed(self, call: RunningCall, error: Exception) -> None:
         """See `Session`. That the client has left is nobody's fault."""
         if not (self._gone and _tells_of_departure(error)):
-            kind = error_kind(error)
-            text = "the fallback application failed at %s: %s"
-            http_log.error(text, self._path, kind, exc_info=error, extra=facts(NOBODY, error=error))
+            http_log.error(
+                "the fallback application failed at %s: %s",
+                self._path,
+                error_kind(error),
+                exc_info=error,
+                extra=facts(NOBODY, error=error),
+            )
         self._leave(_FAILED)
 
     def call_cancelled(self, call: RunningCall) -> None:

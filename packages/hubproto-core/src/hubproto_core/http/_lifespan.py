@@ -83,8 +83,11 @@ class Lifespan(PlainCallOwner):
             case "lifespan.shutdown.complete" | "lifespan.shutdown.failed" if self._asked > 1:
                 self._sent = message["type"]
                 if self._sent == "lifespan.shutdown.failed":
-                    text = "the fallback application failed to shut down: %s"
-                    http_log.error(text, message.get("message", ""), extra=facts(NOBODY))
+                    http_log.error(
+                        "the fallback application failed to shut down: %s",
+                        message.get("message", ""),
+                        extra=facts(NOBODY),
+                    )
             case other:
                 raise RuntimeError(f"the application sends {other!r} when it may not")
         self._owner.wake(self.started)
@@ -110,8 +113,12 @@ class Lifespan(PlainCallOwner):
     def call_failed(self, call: RunningCall, error: Exception) -> None:
         """See `Session`."""
         if self._sent and self.refusal is None:
-            text = "the fallback application failed in its lifespan: %s"
-            http_log.error(text, error_kind(error), exc_info=error, extra=facts(NOBODY, error=error))
+            http_log.error(
+                "the fallback application failed in its lifespan: %s",
+                error_kind(error),
+                exc_info=error,
+                extra=facts(NOBODY, error=error),
+            )
         elif self._asked and self.refusal is None:
             self._refuse(str(error), error)
         self._leave(call)
