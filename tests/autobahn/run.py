@@ -31,7 +31,6 @@ BY_DEFAULT |= {f"12.*.{case}": 5 for case in (1, 4, 11)} | {f"13.*.{case}": 7 fo
 
 GOOD = ("OK", "NON-STRICT", "INFORMATIONAL")
 LIMIT = 1800.0  # seconds for all cases on one adapter; but where there are none it never ends
-#
 
 
 def run(adapter: str, python: Path, suite: Path, cases: list[str]) -> dict[str, tuple[str, str]]:
