@@ -2,7 +2,7 @@
 
 `python -m tests.autobahn.run PYTHON SUITE [CASES ...]`: PYTHON is a CPython 2.7, SUITE the folder in which
 requirements.txt is installed, CASES are patterns like "7.*", or "all". If there are none, they are all but those of the
-sections 12 and 13, about compression, of which three of each kind are run: small messages, larger ones, fragmented ones.
+sections 12 and 13, about compression, of which three of each kind are run: small messages, larger and fragmented ones.
 Prints how many cases of each section behaved how, and ends with status 1 if one failed. The suite's own report for each
 adapter, with the bytes of every case, is in SUITE/reports.
 """
