@@ -167,6 +167,8 @@ def test_an_answer_that_has_begun_and_cannot_go_on_is_cut_off(raises: bool, capl
     served.shell.step(call)
     assert body_of(socket.take())[1] == [b"one"]
     assert socket.conn.next_timeout() is None
+    socket.conn.handle_timeout(now=0.5)
+    assert not over(socket)
     served.shell.step(call)
     assert socket.take() == b""
     assert not over(socket)
