@@ -889,11 +889,23 @@ def test_whoever_still_sends_may_read_why_that_is_in_vain() -> None:
 
 def test_whoever_still_sends_has_some_time() -> None:
     socket = refused(now=1.0)
-    assert socket.send(b"x", 3.0) == b""
+    for half_second in range(2, 12):
+        now = half_second / 2
+        socket.conn.handle_timeout(now=now + 0.25)
+        assert not over(socket)
+        assert socket.send(b"x", now + 0.25) == b""
     assert socket.conn.next_timeout() == 6.0
-    socket.conn.handle_timeout(now=5.0)
-    assert not over(socket)
     socket.conn.handle_timeout(now=6.0)
+    assert over(socket)
+
+
+def test_whoever_sends_no_more_is_not_waited_for() -> None:
+    socket = refused(now=1.0)
+    assert socket.send(b"x", 1.25) == b""
+    assert socket.conn.next_timeout() == 1.75
+    socket.conn.handle_timeout(now=1.5)
+    assert not over(socket)
+    socket.conn.handle_timeout(now=1.75)
     assert over(socket)
 
 

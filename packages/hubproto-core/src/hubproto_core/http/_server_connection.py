@@ -30,7 +30,8 @@ _NO_CONTENT = 204
 _BAD_REQUEST = 400
 _TOO_LARGE = 431
 _OUTPUT_LIMIT = 65536  # bytes of answers above which no further request is read, so that they cannot pile up
-_LINGER_TIME = 5.0  # seconds, and
+_LINGER_PAUSE = 0.5  # seconds without a byte, seconds, and
+_LINGER_TIME = 5.0
 _LINGER_SIZE = 33_554_432  # bytes, in which a client that was answered before it had sent all may read that
 _NO_HTTP = b"This is no valid HTTP/1.1 request."
 _BAD_REQUESTS = {
@@ -195,6 +196,7 @@ class HttpServerConnection:
             self._transport.receive_data(data, now=now)
         elif self._lingers:
             self._lingers -= len(data)
+            self._timers.arm(Timer.KEEP_ALIVE, now + _LINGER_PAUSE)
             if self._lingers <= 0:
                 self._finish(now)
         elif not self._finished:
@@ -305,6 +307,7 @@ class HttpServerConnection:
             self._drop_request(now)
             self._lingers = _LINGER_SIZE
             self._timers.arm(Timer.CLOSE, now + _LINGER_TIME)
+            self._timers.arm(Timer.KEEP_ALIVE, now + _LINGER_PAUSE)
 
     @property
     def _may_still_send(self) -> bool:
