@@ -889,11 +889,10 @@ def test_whoever_still_sends_may_read_why_that_is_in_vain() -> None:
 
 def test_whoever_still_sends_has_some_time() -> None:
     socket = refused(now=1.0)
-    for half_second in range(2, 12):
-        now = half_second / 2
-        socket.conn.handle_timeout(now=now + 0.25)
+    for step in range(1, 13):
+        socket.conn.handle_timeout(now=1.0 + 0.4 * step)
         assert not over(socket)
-        assert socket.send(b"x", now + 0.25) == b""
+        assert socket.send(b"x", 1.0 + 0.4 * step) == b""
     assert socket.conn.next_timeout() == 6.0
     socket.conn.handle_timeout(now=6.0)
     assert over(socket)
