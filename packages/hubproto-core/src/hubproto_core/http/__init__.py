@@ -14,6 +14,7 @@ from ._machine import SocketMachine
 from ._messages import Request, Response
 from ._server import HubServer, Mount
 from ._server_connection import HttpConfig, HttpServerConnection
+from ._tunnel import Tunnel
 from ._websocket import WebSocketTransport
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "SocketInfo",
     "SocketMachine",
     "TokenProvider",
+    "Tunnel",
     "WebSocketAccepted",
     "WebSocketTransport",
     "asgi_machine",
