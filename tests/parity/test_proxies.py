@@ -1,117 +1,114 @@
-"""A hub that is called as a Protocol declares it."""
+"""Clients behind an HTTP proxy: every socket goes through a tunnel."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Protocol
+import re
+import ssl
+from base64 import b64encode
 
 import pytest
+import trustme
 
-from hubproto_core import Hub, HubError, one_way, wire_name
+from hubproto_core import ConnectTimeout, Hub, ProxyFailed
+from tests.kit.proxy import HttpProxy
 from tests.kit.runtimes import Runtime, over_each_transport
+from tests.kit.tcp import Tcp
+from tests.parity.test_client_lifecycle import free_port
 
-
-@dataclass
-class Point:
-    x: int
-    y: int
-
-
-class ChatHub(Protocol):
-    async def add(self, x: int, y: int = 1) -> int: ...
-
-    async def move_point(self, point: Point, by: int) -> Point: ...
-
-    @one_way
-    async def note(self, text: str) -> None: ...
-
-    @wire_name("Fail!")
-    async def fail(self) -> None: ...
-
-    def numbers(self, count: int) -> AbstractAsyncContextManager[AsyncIterator[int]]: ...
-
-    async def total(self, items: AsyncIterable[int]) -> int: ...
-
-    def doubled(self, items: AsyncIterable[int]) -> AbstractAsyncContextManager[AsyncIterator[int]]: ...
-
-
-class TypedHub(Hub):
-    """What `ChatHub` declares."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noted: list[str] = []
-        self.left: list[str] = []
-        self.method("Add")(lambda x, y: x + y)
-        self.method("Note")(self.noted.append)
-        self.method("MovePoint")(self.move_point)
-        self.method("Fail!")(self.fail)
-        self.method("Numbers")(self.numbers)
-        self.method("Total")(self.total)
-        self.method("Doubled")(self.doubled)
-
-    def move_point(self, point: Point, by: int) -> Point:
-        return Point(point.x + by, point.y + by)
-
-    def fail(self) -> None:
-        raise HubError("told to the client")
-
-    async def numbers(self, count: int) -> AsyncIterator[int]:
-        try:
-            for number in range(count):
-                yield number
-        finally:
-            self.left.append("numbers")
-
-    async def total(self, items: AsyncIterator[int]) -> int:
-        return sum([item async for item in items])
-
-    async def doubled(self, items: AsyncIterator[int]) -> AsyncIterator[int]:
-        async for item in items:
-            yield 2 * item
-
-
-async def some(count: int) -> AsyncIterator[int]:
-    for number in range(count):
-        yield number
+hub = Hub()
+hub.method("Add")(lambda x, y: x + y)
 
 
 @over_each_transport
-async def test_a_hub_is_called_as_its_protocol_declares_it(rt: Runtime) -> None:
-    hub = TypedHub()
-    async with rt.serve(hub) as server, rt.connect(server.url) as client:
-        chat = client.proxy(ChatHub, rename="pascal")
-        assert await chat.add(2, 3) == 5
-        assert await chat.add(2) == 3
-        assert await chat.move_point(Point(1, 2), by=3) == Point(4, 5)
-        with pytest.raises(HubError, match="told to the client"):
-            await chat.fail()
-        await chat.note("heard")
-        assert await chat.total(some(100)) == 4950
-        async with chat.numbers(10) as numbers:
-            assert [number async for number in numbers] == list(range(10))
-        async with chat.doubled(some(5)) as numbers:
-            assert [number async for number in numbers] == [0, 2, 4, 6, 8]
-        async with chat.numbers(1_000_000_000) as numbers:
-            assert await anext(numbers) == 0
-        await rt.eventually(lambda: hub.left == ["numbers", "numbers"])
-        assert hub.noted == ["heard"]
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_all_sockets_go_through_the_proxy(rt: Runtime, tls: bool) -> None:
+    authority = trustme.CA()
+    there, here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.issue_cert("127.0.0.1").configure_cert(there)
+    authority.configure_trust(here)
+    proxy = HttpProxy(rt)
+    async with rt.serve(hub, ssl_context=there if tls else None) as server, rt.listen(proxy) as port:
+        url = f"http://me:s%33cret@127.0.0.1:{port}"
+        async with rt.connect(server.url, proxy=url, ssl_context=here) as client:
+            assert await client.invoke("Add", 2, 3) == 5
+            big = "x" * 10_000
+            assert await client.invoke("Add", big, big) == big + big
+    assert len(proxy.asked) >= 2
+    for head in proxy.asked:
+        assert head.startswith(f"CONNECT 127.0.0.1:{server.port} HTTP/1.1\r\n")
+        assert f"proxy-authorization: Basic {b64encode(b'me:s3cret').decode()}\r\n" in head.replace(
+            "Proxy-A", "proxy-a"
+        )
 
 
-class NotSo(Protocol):
-    def add(self, x: int) -> int: ...
+async def test_the_environment_s_proxy(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = HttpProxy(rt)
+    async with rt.serve(hub) as server, rt.listen(proxy) as port:
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        async with rt.connect(server.url) as client:
+            assert await client.invoke("Add", 2, 3) == 5
+        assert not proxy.asked
+        async with rt.connect(server.url, proxy="env") as client:
+            assert await client.invoke("Add", 2, 3) == 5
+        assert len(proxy.asked) == 2
+        monkeypatch.setenv("no_proxy", "127.0.0.0/8")
+        async with rt.connect(server.url, proxy="env") as client:
+            assert await client.invoke("Add", 2, 3) == 5
+        assert len(proxy.asked) == 2
 
 
-async def test_a_protocol_that_cannot_be_is_refused_before_there_is_a_connection(rt: Runtime) -> None:
-    with pytest.raises(TypeError, match="^NotSo.add: declare it with `async def`"):
-        rt.client("http://127.0.0.1:1/").proxy(NotSo)
+REFUSALS = {
+    "forbidden": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nno", "status 403 Forbidden; does it allow"),
+    "who are you": (b"HTTP/1.1 407 Who?\r\n\r\n", "status 407 Who\\?; it wants a user"),
+    "no way": (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "502 Bad Gateway; can it reach the server"),
+    "no HTTP": (b"SSH-2.0-x\r\n\r\n", "does not answer in HTTP"),
+    "closes": (b"", "closed the connection"),
+    "talks": (b"HTTP/1.1 200 OK\r\n\r\nhello", "sent something before it was asked"),
+}
 
 
-async def test_results_must_be_as_declared(rt: Runtime) -> None:
-    hub = Hub()
-    hub.method("Add")(lambda x, y: "five")
-    async with rt.serve(hub) as server, rt.connect(server.url) as client:
-        with pytest.raises(HubError):
-            await client.proxy(ChatHub, rename="pascal").add(2, 3)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(("answer", "text"), REFUSALS.values(), ids=REFUSALS)
+async def test_a_proxy_that_refuses(
+    rt: Runtime, answer: bytes, text: str, scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    async with rt.listen(HttpProxy(rt, answer)) as port:
+        with pytest.raises(ProxyFailed, match=text) as failed:
+            async with rt.connect(f"{scheme}://example.test/hub", proxy=f"http://me:s3cret@127.0.0.1:{port}"):
+                pass
+    assert failed.value.proxy == f"127.0.0.1:{port}"
+    assert f"{scheme}://example.test/hub" in str(failed.value)
+    assert f"127.0.0.1:{port}" in str(failed.value)
+    assert "s3cret" not in str(failed.value) + caplog.text
+
+
+async def test_a_proxy_that_is_not_there(rt: Runtime) -> None:
+    port = free_port()
+    with pytest.raises(ProxyFailed, match=f"the proxy 127.0.0.1:{port}.*cannot be reached.*is it running"):
+        async with rt.connect("http://example.test/hub", proxy=f"http://127.0.0.1:{port}"):
+            pass
+
+
+async def test_a_proxy_that_resets(rt: Runtime) -> None:
+    async def proxy(tcp: Tcp) -> None:
+        await tcp.receive()
+        tcp.reset()
+
+    async with rt.listen(proxy) as port:
+        with pytest.raises(ProxyFailed, match="failed|closed the connection"):
+            async with rt.connect("https://example.test/hub", proxy=f"http://127.0.0.1:{port}"):
+                pass
+
+
+async def test_a_proxy_that_says_nothing(rt: Runtime) -> None:
+    async def proxy(tcp: Tcp) -> None:
+        await tcp.receive_all()
+
+    async with rt.listen(proxy) as port:
+        what = re.escape(f"no connection to http://example.test/hub through the proxy 127.0.0.1:{port} within 0.1 s")
+        with pytest.raises(ConnectTimeout, match=what):
+            async with rt.connect("http://example.test/hub", proxy=f"http://127.0.0.1:{port}", connect_timeout=0.1):
+                pass

@@ -74,6 +74,13 @@ class SocketPump(asyncio.Protocol):
 
     # the pump
 
+    def address(self, which: str) -> tuple[str, int | None] | None:
+        """Return an address of the socket, as ASGI writes it: "peername" or "sockname"."""
+        name = self._transport.get_extra_info(which)
+        if isinstance(name, tuple):
+            return name[0], name[1]
+        return (name, None) if name else None
+
     async def abort(self) -> None:
         """Drop the socket at once."""
         self._transport.abort()
