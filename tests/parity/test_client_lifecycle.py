@@ -32,7 +32,6 @@ from hubproto_core import (
     ReconnectPolicy,
     Retry,
     ServerGone,
-    Transport,
     TransportError,
 )
 from tests.kit.peer import Peer
@@ -183,12 +182,11 @@ async def test_a_client_comes_back_and_its_handlers_fire(rt: Runtime) -> None:
     news: list[str] = []
     ids: list[str | None] = []
     port = free_port()
-    polls = rt.of_clients.get("transports") == [Transport.LONG_POLLING]
     client = rt.client(f"http://127.0.0.1:{port}/hub", reconnect=SOON)
     client.on("news", news.append)
     client.on_connecting(lambda: told.append("connecting"))
     client.on_connected(lambda id_: told.append(("connected", id_)))
-    client.on_reconnecting(lambda error: told.append(("reconnecting", None if polls else error)))
+    client.on_reconnecting(lambda error: told.append(("reconnecting", error)))
     client.on_reconnected(lambda id_: told.append(("reconnected", id_)))
     client.on_closed(lambda error: told.append(("closed", error)))
     async with client:
@@ -207,7 +205,7 @@ async def test_a_client_comes_back_and_its_handlers_fire(rt: Runtime) -> None:
     assert told == [
         "connecting",
         ("connected", ids[0]),
-        ("reconnecting", None),  # the server said farewell; between two polls it cannot
+        ("reconnecting", None),  # the server said farewell
         ("reconnected", ids[1]),
         ("reconnecting", None),
         ("closed", None),
