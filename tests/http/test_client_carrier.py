@@ -592,6 +592,29 @@ def test_a_poll_without_an_answer_is_given_up_for_another() -> None:
     assert trip.client.state == "connected"
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_server_that_answers_no_poll_is_gone(answered: bool) -> None:
+    trip = Polling()
+    call = trip.client.started().invoke("Slow")
+    for now in (100.0, 200.0):
+        assert not call.done
+        trip.now = now
+        trip.get.socket.handle_timeout(now=now)
+        trip.run()
+        trip.get.cut()
+        if now == 100.0:
+            trip.get = trip.wire()
+            assert trip.get.request() == ("GET", "", b"")
+            if answered:
+                trip.say()
+    assert trip.client.state == ("connected" if answered else "disconnected")
+    assert call.done is not answered
+    if not answered:
+        assert trip.live == []
+        with pytest.raises(ServerGone, match="http://h/chat is gone: no poll was answered for 200 s"):
+            call.outcome()
+
+
 def test_a_socket_lost_between_polls_is_replaced() -> None:
     trip = Polling()
     trip.get.answer(200, b"", ("connection", "close"))

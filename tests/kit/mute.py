@@ -1,4 +1,4 @@
-"""`MuteServer`: a server of HTTP that answers up to a point, and then says nothing any more, without closing anything."""
+"""`MuteServer`: answers over HTTP up to a point, and then says nothing any more, without closing anything."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class FaultyHub(Hub):
     """Calls that last as long as the test wants."""
 
     def __init__(self, rt: Runtime, **options: Any) -> None:
-        super().__init__(HubConfig(max_parallel_calls=10), **options)
+        super().__init__(HubConfig(max_parallel_calls=10, shutdown_timeout=0.1), **options)
         self.rt = rt
         self.begun: list[str] = []
         self.left: list[Exception | None] = []
