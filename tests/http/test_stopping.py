@@ -8,7 +8,6 @@ import pytest
 
 from hubproto_core import (
     ClientState,
-    Connecting,
     ConnectionFailed,
     HubConfig,
     ReconnectPolicy,
