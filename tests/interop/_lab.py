@@ -135,7 +135,7 @@ class Labs:
         """Return the server of this kind (see `start_lab`) with these settings."""
         key = (server, tuple(sorted(settings.items())))
         if key not in self._running:
-            self._running[key] = start_lab(server, self._make_folder(f"lab-{server}"), **settings)
+            self._running[key] = start_lab(server, self._make_folder(f"lab-{server}"), port=0, **settings)
         return self._running[key]
 
     def stop(self) -> None:
