@@ -2,8 +2,7 @@
 
 Those that the other modules show: a call that is pending at a cut fails at once (`test_client_lifecycle`, by hand; here
 over each transport), the budget of attempts is whole again after a success (there), the token provider is asked before
-the first connection (`test_client_reasons`), a handler may call the hub, a slow handler keeps no ping from being sent
-(`test_client_handlers`).
+the first connection (`test_client_reasons`), a handler may call the hub (`test_client_handlers`).
 """
 
 from __future__ import annotations
@@ -264,6 +263,37 @@ async def test_a_stop_of_a_connection_of_which_nothing_comes_any_more_ends_in_ti
                 assert client.state is ClientState.DISCONNECTED
                 count = link.count
             assert link.count == count
+
+
+# pings that wait for a handler
+
+
+@over_each_transport
+async def test_a_slow_handler_does_not_stall_pings(rt: Runtime) -> None:
+    """Nothing is said for longer than the server bears silence, nor than the client does."""
+    if carrier(rt) is Transport.LONG_POLLING:
+        pytest.skip("there are no pings over long polling")
+    config = HubConfig(silence_timeout=0.25, keep_alive_interval=0.05)
+    hub = FaultyHub(rt)
+    called, gate = rt.Event(), rt.Event()
+    ended: list[str] = []
+    async with rt.serve(hub, config=config) as server:
+        client = rt.connect(server.url, config=config)
+
+        @client.on("news")
+        async def slowly(text: str) -> None:
+            called.set()
+            await gate.wait()
+            ended.append(text)
+
+        async with client:
+            for text in ("one", "two"):
+                await client.send("Tell", text)
+            await called.wait()
+            await rt.sleep(3 * config.silence_timeout)
+            assert (client.state, hub.left, ended) == (ClientState.CONNECTED, [], [])
+            gate.set()
+            await rt.eventually(lambda: ended == ["one", "two"])
 
 
 # an error of the hub reported to another call
