@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from .runtimes import Event, Runtime
@@ -28,6 +29,12 @@ class Link:
         """Reset all connections, at both ends."""
         for end in self._ends:
             end.set()
+
+    async def cut_until(self, done: Callable[[], bool]) -> None:
+        """Cut again and again: a client that is just between two polls loses nothing by a cut."""
+        while not done():
+            self.cut()
+            await self._rt.sleep(0.005)
 
     def swallow(self) -> None:
         """From now on nothing arrives, in either direction, but all sockets stay open; further ones are accepted."""

@@ -149,9 +149,8 @@ async def test_what_is_pending_at_a_cut_fails_at_once_and_handlers_fire_again(rt
                         tasks.start_soon(raises, ServerGone, client.invoke("Slow"), errors)
                     tasks.start_soon(read, client, items)
                     await rt.eventually(lambda r=round_: len(hub.begun) == 3 * (r + 1))  # type: ignore[misc]
-                    link.cut()
                     async with rt.fail_after(2):
-                        await rt.eventually(lambda r=round_: len(errors) + len(items) == 4 * (r + 1))  # type: ignore[misc]
+                        await link.cut_until(lambda r=round_: len(errors) + len(items) == 4 * (r + 1))  # type: ignore[misc]
                     await rt.eventually(lambda: client.state is ClientState.CONNECTED)
                     await client.send("Tell", f"round {round_}")
                     await rt.eventually(lambda r=round_: news[r:] == [f"round {r}"])  # type: ignore[misc]
@@ -408,8 +407,8 @@ async def test_the_token_is_in_no_text(rt: Runtime, caplog: pytest.LogCaptureFix
                     await rt.eventually(lambda: hub.begun)
                     with pytest.raises(HubError) as refused:
                         await client.invoke("Missing")
-                    link.cut()
-                    await rt.eventually(lambda: errors and client.state is ClientState.CONNECTED)
+                    await link.cut_until(lambda: len(errors) == 1)
+                    await rt.eventually(lambda: client.state is ClientState.CONNECTED)
                     await client.send("Tell", "unheard")
                     await rt.eventually(lambda: "unheard" in caplog.text or "news" in caplog.text)
                     texts += [repr(client), str(client)]
@@ -423,7 +422,7 @@ async def test_the_token_is_in_no_text(rt: Runtime, caplog: pytest.LogCaptureFix
     texts.append(caplog.text)
     texts += [f"{vars(record)}" for record in caplog.records]
     tokens = {request.query["id"] for request in requests if "id" in request.query}
-    assert len(tokens) == 2
+    assert len(tokens) >= 2
     assert len(requests) > 4
     for secret in ("s3cret", *tokens):
         assert [text for text in texts if secret in text] == []
