@@ -148,7 +148,7 @@ async def test_what_is_pending_at_a_cut_fails_at_once_and_handlers_fire_again(rt
                     for _ in range(2):
                         tasks.start_soon(raises, ServerGone, client.invoke("Slow"), errors)
                     tasks.start_soon(read, client, items)
-                    await rt.eventually(lambda r=round_: len(hub.begun) == 3 * (r + 1))  # type: ignore[misc]
+                    await rt.eventually(lambda r=round_: (len(hub.begun), len(items)) == (3 * r + 3, 2 * r + 1))  # type: ignore[misc]
                     async with rt.fail_after(2):
                         await link.cut_until(lambda r=round_: len(errors) + len(items) == 4 * (r + 1))  # type: ignore[misc]
                     await rt.eventually(lambda: client.state is ClientState.CONNECTED)
