@@ -1011,6 +1011,7 @@ def test_a_shutdown_ends_streams_and_polls() -> None:
     served.server.shut_down(now=0.0)
     served.server.handle_timeout(now=0.0)
     assert chunks(stream.take()) == [b'data: {"type":7,"allowReconnect":true}\x1e\r\n\r\n', b""]
+    assert over(stream)
     (answer,) = answers(poller.take())
     assert (answer.status, answer.headers["connection"]) == (204, "close")
     assert over(poller)
@@ -1028,7 +1029,9 @@ def test_a_client_between_two_polls_hears_the_farewell_on_its_socket() -> None:
     served.server.handle_timeout(now=1.0)
     assert [over(socket) for socket in (poller, poster, stranger)] == [False, False, True]
     assert [poller.conn.next_timeout(), poster.conn.next_timeout()] == [3.0, 3.0]
+    served.shell.woken.clear()
     farewell = poller.ask(http("GET", target), now=2.0)
+    assert served.shell.was_woken(poster.conn)
     assert (farewell.body, farewell.headers["connection"]) == (b'{"type":7,"allowReconnect":true}\x1e', "close")
     assert poster.take() == b""
     assert [over(poller), over(poster), served.server.closed] == [True, True, True]

@@ -512,8 +512,7 @@ class HttpServerConnection:
     def _end_answer(self, now: float) -> None:
         self._reply = self._pace = None
         self._write(h11.EndOfMessage())
-        stays = not self._is_last or self._has_guest
-        if stays and self._h11.states == {h11.SERVER: h11.DONE, h11.CLIENT: h11.DONE}:
+        if self._h11.states == {h11.SERVER: h11.DONE, h11.CLIENT: h11.DONE}:
             self._h11.start_next_cycle()
             self._request = None
             self._await_another(now)
