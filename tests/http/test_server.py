@@ -1029,6 +1029,7 @@ def test_a_client_between_two_polls_hears_the_farewell_on_its_socket() -> None:
     served.server.handle_timeout(now=1.0)
     assert [over(socket) for socket in (poller, poster, stranger)] == [False, False, True]
     assert [poller.conn.next_timeout(), poster.conn.next_timeout()] == [3.0, 3.0]
+    served.shell.run()
     served.shell.woken.clear()
     farewell = poller.ask(http("GET", target), now=2.0)
     assert served.shell.was_woken(poster.conn)
