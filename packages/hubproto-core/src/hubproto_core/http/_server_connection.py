@@ -27,6 +27,7 @@ from ._websocket import WebSocketTransport, accept_token
 __all__ = ["HttpConfig", "HttpServerConnection", "SocketOwner"]
 
 _NO_CONTENT = 204
+_GOING_AWAY = Response(503)
 _BAD_REQUEST = 400
 _TOO_LARGE = 431
 _OUTPUT_LIMIT = 65536  # bytes of answers above which no further request is read, so that they cannot pile up
@@ -126,6 +127,7 @@ class HttpServerConnection:
         "_endpoint",
         "_exchange",
         "_finished",
+        "_guest",
         "_h11",
         "_info",
         "_is_last",
@@ -160,6 +162,7 @@ class HttpServerConnection:
         self._cors: dict[str, str] = {}  # what a browser must read in the answer
         self._reply: Response | None = None  # waits for the end of the request's body
         self._exchange: Exchange | None = None  # what answers the request, sooner or later
+        self._guest: Exchange | None = None  # that, or what answered the last one: its client may come again
         self._pace: Pace | None = None  # at which its body must come
         self._answering = False  # the head of its answer has been sent
         self._watch = SendWatch(config.send_timeout)
@@ -238,6 +241,8 @@ class HttpServerConnection:
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return and forget the bytes to be written now."""
+        if self._is_last and self._timers.armed(Timer.KEEP_ALIVE) and not self._has_guest:
+            self._finish(now)
         self._go_on(now)
         while self._exchange is not None:
             complete = self._answer_on(self._exchange, now)
@@ -263,12 +268,15 @@ class HttpServerConnection:
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def shut_down(self, *, now: float) -> None:
-        """Take no further request; let the session, if there is one, end in order."""
+        """Take no further request, but what a connection that has begun still needs; let it end in order."""
         self._is_last = True
         if self.session is not None:
             self.session.shut_down(now=now)
         elif self._exchange is None:
-            self._finish(now)
+            if not self._has_guest:
+                self._finish(now)
+            elif self._timers.armed(Timer.KEEP_ALIVE):
+                self._await_another(now)
         self._server.effects.append(Wake(self))
 
     def cut_short(self, *, now: float) -> None:
@@ -314,6 +322,11 @@ class HttpServerConnection:
         """The client has not ended its request, as far as we have read. What is no request at all does not count."""
         return self._too_large or self._h11.their_state is h11.SEND_BODY
 
+    @property
+    def _has_guest(self) -> bool:
+        """Whose last request was answered here will come again: a client that polls, for example, for the farewell."""
+        return self._guest is not None and self._guest.goes_on
+
     # requests
 
     def _read_on(self, now: float) -> None:
@@ -357,6 +370,8 @@ class HttpServerConnection:
                     self._request = event
                     self._body_size = 0
                     self._cors = {}
+                    if self._timers.armed(Timer.KEEP_ALIVE):  # it came in one piece, behind another
+                        self._await_request(now)
                     if self._heads_too_much(event):
                         self._respond(Response(_TOO_LARGE, _BAD_REQUESTS[_TOO_LARGE]), now)
                     elif event.method == b"POST" or self._is_for_the_fallback(event):
@@ -428,6 +443,9 @@ class HttpServerConnection:
         if endpoint is None:
             self._fall_back(request, now)
             return
+        if self._is_last and (part or request.wants_websocket):
+            self._reply_with(_GOING_AWAY, now)
+            return
         self._cors = endpoint.cors.headers(request)
         settled = endpoint.cors.answer(request)
         if settled is not None:
@@ -482,7 +500,7 @@ class HttpServerConnection:
 
     def _carry(self, exchange: Exchange, now: float) -> None:
         """Let this be the exchange that takes the request's body, and answers it."""
-        self._exchange = exchange
+        self._exchange = self._guest = exchange
         if self._h11.their_state is not h11.SEND_BODY:
             self._timers.disarm(Timer.HANDSHAKE)
             exchange.receive_end(now=now)
@@ -521,6 +539,7 @@ class HttpServerConnection:
 
     def _reply_with(self, response: Response, now: float) -> None:
         """Answer once the request's body, which nobody wants, has been read."""
+        self._guest = None
         if self._h11.their_state is h11.SEND_BODY:
             self._reply = response
         else:
@@ -566,16 +585,23 @@ class HttpServerConnection:
         if self._h11.states == {h11.SERVER: h11.DONE, h11.CLIENT: h11.DONE}:
             self._h11.start_next_cycle()
             self._request = None
-            self._timers.clear()
-            self._timers.arm(Timer.KEEP_ALIVE, now + self._config.idle_timeout)
+            self._await_another(now)
         else:
             self._close(now)
+
+    def _await_another(self, now: float) -> None:
+        """Keep the socket for the next request; during a shutdown not for long."""
+        kept = self._config.idle_timeout
+        if self._is_last and self._guest is not None:
+            kept = min(kept, self._guest.farewell_timeout)
+        self._timers.clear()
+        self._timers.arm(Timer.KEEP_ALIVE, now + kept)
 
     def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
         headers = [*response.headers.items(), *self._cors.items()]
         if response.content_type is not None:
             headers.append(("content-type", response.content_type))
-        if self._is_last or self._may_still_send:
+        if (self._is_last and not self._has_guest) or self._may_still_send:
             headers.append(("connection", "close"))
         return [*((name.encode(), value.encode()) for name, value in headers), *response.raw_headers]
 
