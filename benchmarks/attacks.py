@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +39,11 @@ TIME_LIMIT = 60.0  # seconds for anything at all
 SLOWDOWN = 3.0
 GROWTH = 1.1
 JSON_HANDSHAKE = b'{"protocol":"json","version":1}\x1e'
+JSON_PING = b'{"type":6}\x1e'
+TEXT, FRAGMENT, CONTINUATION, PING = 0x81, 0x01, 0x00, 0x89  # how a frame begins
+COMPRESSED_TEXT = 0xC1
+COMPRESSED = UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+BOMB = 1024  # MiB that one of the large bombs becomes
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
@@ -62,7 +68,7 @@ def serve(runtime: str) -> None:
     """Serve until the process is ended; the port is the first line of output."""
     allow_many_files()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    http = HttpConfig(request_timeout=PATIENCE)
+    http = HttpConfig(request_timeout=PATIENCE, compression=True)
     if runtime == "trio":
         import trio
 
@@ -127,22 +133,36 @@ def serving(runtime: str) -> Iterator[Server]:
 # --- honest clients --------------------------------------------------------------------------------------------------
 
 
-def open_websocket(port: int) -> socket.socket:
+def open_websocket(port: int, upgrade: bytes = UPGRADE) -> socket.socket:
     """A socket whose upgrade has been answered."""
     connection = socket.create_connection(("127.0.0.1", port), TIME_LIMIT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(UPGRADE)
+    connection.sendall(upgrade)
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 101 "), answer
+    assert (upgrade is COMPRESSED) is (b"permessage-deflate" in answer), answer
     return connection
 
 
-def frame(payload: bytes, first: int = 0x81) -> bytes:
-    """One short masked frame; its mask is zero."""
-    assert len(payload) < 126
-    return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
+def frame(payload: bytes, first: int = TEXT) -> bytes:
+    """One masked frame; its mask is zero."""
+    size = len(payload)
+    if size < 126:
+        length = bytes([0x80 | size])
+    elif size < 65536:
+        length = b"\xfe" + size.to_bytes(2, "big")
+    else:
+        length = b"\xff" + size.to_bytes(8, "big")
+    return bytes([first]) + length + bytes(4) + payload
+
+
+def deflated(pieces: Iterable[bytes]) -> bytes:
+    """What a message of these pieces is, compressed."""
+    deflate = zlib.compressobj(9, wbits=-15)
+    data = b"".join([deflate.compress(piece) for piece in pieces])
+    return (data + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
 
 
 class Honest:
@@ -280,13 +300,13 @@ def large_header(port: int, scale: float) -> str:
     return f"the last of {int(100 * scale)}: {answer}"
 
 
-def flood(port: int, first: bytes, repeated: bytes, seconds: float) -> str:
+def flood(port: int, first: bytes, repeated: bytes, seconds: float, upgrade: bytes = UPGRADE) -> str:
     """Send the same over and over on a WebSocket, and read what comes, until it is closed or the time is over."""
     begun = time.monotonic()
     sent = 0
-    block = repeated * (65536 // len(repeated))
+    block = repeated * max(1, 65536 // len(repeated))
     rest = memoryview(first)
-    with open_websocket(port) as connection, selectors.DefaultSelector() as selector:
+    with open_websocket(port, upgrade) as connection, selectors.DefaultSelector() as selector:
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
         while (now := time.monotonic()) < begun + seconds:
@@ -305,17 +325,45 @@ def flood(port: int, first: bytes, repeated: bytes, seconds: float) -> str:
 
 def endless_message(port: int, scale: float) -> str:
     """A fragmented WebSocket message that never ends, of fragments of 100 bytes."""
-    return flood(port, frame(JSON_HANDSHAKE) + frame(b"x" * 100, 0x01), frame(b"x" * 100, 0x00), 10 * scale)
+    return flood(port, frame(JSON_HANDSHAKE) + frame(b"x" * 100, FRAGMENT), frame(b"x" * 100, CONTINUATION), 10 * scale)
 
 
 def empty_fragments(port: int, scale: float) -> str:
     """A fragmented WebSocket message that never ends, of empty fragments."""
-    return flood(port, frame(JSON_HANDSHAKE) + frame(b"x", 0x01), frame(b"", 0x00), 10 * scale)
+    return flood(port, frame(JSON_HANDSHAKE) + frame(b"x", FRAGMENT), frame(b"", CONTINUATION), 10 * scale)
 
 
 def pings(port: int, scale: float) -> str:
     """Pings of WebSockets at full speed."""
-    return flood(port, frame(JSON_HANDSHAKE), frame(b"", 0x89), 10 * scale)
+    return flood(port, frame(JSON_HANDSHAKE), frame(b"", PING), 10 * scale)
+
+
+def hub_pings(port: int, scale: float) -> str:
+    """Pings of the hub protocol at full speed, five thousand to a message."""
+    return flood(port, frame(JSON_HANDSHAKE), frame(JSON_PING * 5000), 10 * scale)
+
+
+def bombs(port: int, scale: float) -> str:
+    """A compressed message of 1 MiB that would become a thousand times that, a hundred times."""
+    bomb = frame(deflated(itertools.repeat(b" " * MIB, BOMB)), COMPRESSED_TEXT)
+    count = int(100 * scale)
+    codes = set()
+    for _ in range(count):
+        with open_websocket(port, COMPRESSED) as connection:
+            with suppress(ConnectionError):  # the server does not read all of it
+                connection.sendall(frame(JSON_HANDSHAKE) + bomb)
+            received = b""
+            with suppress(ConnectionError):
+                while data := connection.recv(65536):
+                    received += data
+        codes.update(int.from_bytes(code, "big") for code in re.findall(rb"\x88.(..)", received, re.DOTALL))
+    return f"{count} of {len(bomb) / MIB:.1f} MiB; closed with code {', '.join(map(str, codes)) or 'unknown'}"
+
+
+def small_bombs(port: int, scale: float) -> str:
+    """Compressed messages at full speed, each of which becomes nearly as large as is allowed: pings of the hub protocol."""
+    message = JSON_PING * (MIB // len(JSON_PING))
+    return flood(port, frame(JSON_HANDSHAKE), frame(deflated([message]), COMPRESSED_TEXT), 10 * scale, COMPRESSED)
 
 
 NEGOTIATE = b"POST /hub/negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
@@ -376,6 +424,9 @@ ATTACKS: dict[str, Callable[[int, float], str]] = {
         endless_message,
         empty_fragments,
         pings,
+        hub_pings,
+        bombs,
+        small_bombs,
         negotiations,
         pipelined_negotiations,
     )
