@@ -54,6 +54,7 @@ class Role(Enum):
     CLIENT = "client"
 
 
+_TURN = 100  # records that a server looks at in one turn; then its other clients have theirs
 _OPEN = (State.OPEN, State.LOST)
 _OVER = (State.CLOSING, State.CLOSED)
 
@@ -93,11 +94,14 @@ class HubConnection:
         "_output_size",
         "_peer_pinged",
         "_replay",
+        "_resumes",
         "_role",
         "_started",
         "_state",
         "_timers",
         "_transport",
+        "_turn",
+        "_turn_size",
         "_wants_replay",
         "timed_out",
     )
@@ -127,6 +131,9 @@ class HubConnection:
         self._buffer = RecordBuffer()
         self._later: list[RecordBuffer] = []  # bytes of the transports after that of `_buffer`
         self._drained = True  # everything received has been looked at
+        self._turn = 0  # records looked at in this turn
+        self._turn_size = _TURN if role is Role.SERVER else -1  # a client has nobody else to let have a turn
+        self._resumes: float | None = None  # when the next turn may begin, as this one is over
         self._output: list[bytes] = []
         self._output_size = 0
         self._timers = TimerTable()
@@ -211,6 +218,7 @@ class HubConnection:
         if (self._state is State.OPEN or self._state is State.HANDSHAKE) and not self._eof:
             self._newest_buffer().append(data)
             self._drained = False
+            self._begin_turn()
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """No more bytes will come.
@@ -223,6 +231,7 @@ class HubConnection:
         if error is None:
             self._eof = True
             self._drained = False
+            self._begin_turn()
         elif self.stateful:
             self._lose(error, now)
         else:
@@ -233,6 +242,7 @@ class HubConnection:
 
     def handle_timeout(self, *, now: float) -> None:
         """A deadline may have passed. Early and spurious calls change nothing."""
+        self._begin_turn()
         for timer in self._timers.expire(now):
             match timer:
                 case Timer.HANDSHAKE:
@@ -257,8 +267,15 @@ class HubConnection:
     # outputs
 
     def next_event(self, *, now: float) -> Event | None:
-        """Return what happened next, or None when everything received has been looked at."""
+        """Return what happened next, or None when everything received has been looked at.
+
+        A server also returns None after some messages, whether they are events or not: `next_timeout` asks for
+        `handle_timeout` at once then, after which there is more.
+        """
         while self._state in _OPEN:
+            if self._turn == self._turn_size and len(self._buffer):
+                self._resumes = now
+                return None
             try:
                 record = self._codec.next_record(self._buffer, self._config.max_message_size)
                 if record is None:
@@ -270,6 +287,7 @@ class HubConnection:
                         break
                     self._drain(now)
                     return None
+                self._turn += 1
                 message = self._codec.decode(record, self._binder, self._config.max_depth)
                 self._timers.disarm(Timer.SILENCE)
                 if message is None or (self._replay is not None and not self._is_new(message, self._replay, now)):
@@ -303,7 +321,7 @@ class HubConnection:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        return self._timers.next()
+        return self._timers.next() if self._resumes is None else self._resumes
 
     # commands
 
@@ -591,6 +609,11 @@ class HubConnection:
         self._later.clear()
         self._buffer.clear()
         self._drained = True
+        self._resumes = None
+
+    def _begin_turn(self) -> None:
+        self._turn = 0
+        self._resumes = None
 
     def _drain(self, now: float) -> None:
         """Wait for the peer again: from here on it may be held to be silent (SPEC 3.13, 5.7)."""

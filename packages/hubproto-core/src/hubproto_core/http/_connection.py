@@ -268,7 +268,9 @@ class Connection:
             self._kept += post.held
         elif self.session.want_read or self.session.is_over:
             self.session.receive_data(post.held, now=now)
-            if self._get is not None:
+            if self._get is None:
+                self._owner.due(self)  # there may be more to be looked at in its next turn
+            else:
                 self._wake(self._get)  # there may be an answer already
         else:
             return False
