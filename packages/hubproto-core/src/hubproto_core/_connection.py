@@ -54,7 +54,8 @@ class Role(Enum):
     CLIENT = "client"
 
 
-_TURN = 100  # records that a server looks at in one turn; then its other clients have theirs
+_TURN = 50  # records that a server looks at in one turn; then its other clients have theirs
+_REST = 0.002  # seconds until the next turn, if none of the records of the last one said anything
 _OPEN = (State.OPEN, State.LOST)
 _OVER = (State.CLOSING, State.CLOSED)
 
@@ -96,11 +97,13 @@ class HubConnection:
         "_replay",
         "_resumes",
         "_role",
+        "_silent",
         "_started",
         "_state",
         "_timers",
         "_transport",
         "_turn",
+        "_turn_began",
         "_turn_size",
         "_wants_replay",
         "timed_out",
@@ -132,6 +135,8 @@ class HubConnection:
         self._later: list[RecordBuffer] = []  # bytes of the transports after that of `_buffer`
         self._drained = True  # everything received has been looked at
         self._turn = 0  # records looked at in this turn
+        self._silent = 0  # those of them that were no events
+        self._turn_began = now
         self._turn_size = _TURN if role is Role.SERVER else -1  # a client has nobody else to let have a turn
         self._resumes: float | None = None  # when the next turn may begin, as this one is over
         self._output: list[bytes] = []
@@ -218,7 +223,8 @@ class HubConnection:
         if (self._state is State.OPEN or self._state is State.HANDSHAKE) and not self._eof:
             self._newest_buffer().append(data)
             self._drained = False
-            self._begin_turn()
+            if now > self._turn_began and self._resumes is None:  # all that comes at one time is one turn's
+                self._begin_turn(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """No more bytes will come.
@@ -231,7 +237,6 @@ class HubConnection:
         if error is None:
             self._eof = True
             self._drained = False
-            self._begin_turn()
         elif self.stateful:
             self._lose(error, now)
         else:
@@ -242,7 +247,8 @@ class HubConnection:
 
     def handle_timeout(self, *, now: float) -> None:
         """A deadline may have passed. Early and spurious calls change nothing."""
-        self._begin_turn()
+        if self._resumes is not None and now >= self._resumes:
+            self._begin_turn(now)
         for timer in self._timers.expire(now):
             match timer:
                 case Timer.HANDSHAKE:
@@ -274,7 +280,8 @@ class HubConnection:
         """
         while self._state in _OPEN:
             if self._turn == self._turn_size and len(self._buffer):
-                self._resumes = now
+                if self._resumes is None:
+                    self._resumes = now + _REST if self._silent == self._turn else now
                 return None
             try:
                 record = self._codec.next_record(self._buffer, self._config.max_message_size)
@@ -291,6 +298,7 @@ class HubConnection:
                 message = self._codec.decode(record, self._binder, self._config.max_depth)
                 self._timers.disarm(Timer.SILENCE)
                 if message is None or (self._replay is not None and not self._is_new(message, self._replay, now)):
+                    self._silent += 1
                     continue
                 event = self._receive(message)
             except RemoteProtocolError as error:
@@ -298,6 +306,7 @@ class HubConnection:
                 break
             if event is not None:
                 return event
+            self._silent += 1
         if self._state is State.HANDSHAKE:
             return self._shake_hands(now)
         if self._state is State.CLOSING:
@@ -611,8 +620,9 @@ class HubConnection:
         self._drained = True
         self._resumes = None
 
-    def _begin_turn(self) -> None:
-        self._turn = 0
+    def _begin_turn(self, now: float) -> None:
+        self._turn = self._silent = 0
+        self._turn_began = now
         self._resumes = None
 
     def _drain(self, now: float) -> None:

@@ -27,7 +27,7 @@ __all__ = ["HttpConfig", "HttpServerConnection", "SocketOwner"]
 _NO_CONTENT = 204
 _BAD_REQUEST = 400
 _OUTPUT_LIMIT = 65536  # bytes of answers above which no further request is read, so that they cannot pile up
-_TURN = 8  # of h11's events in one turn, as many as four requests; then other sockets have theirs
+_TURN = 4  # of h11's events in one turn, as many as two requests; then other sockets have theirs
 _NO_HTTP = b"This is no valid HTTP/1.1 request."
 _BAD_REQUESTS = {
     431: b"The request line and the headers are too large.",
