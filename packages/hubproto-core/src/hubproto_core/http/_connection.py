@@ -6,7 +6,6 @@ posted bodies, what the session says leaves in the answer to a GET: a stream of 
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 from .._effects import Effect, EffectSink, Wake
@@ -92,7 +91,7 @@ class Connection:
         self._absence_timeout = absence_timeout
         self._expires = now + absence_timeout  # unless there is a GET
         self._get: Poll | EventStream | None = None
-        self._posts: deque[Post] = deque()
+        self._posts: list[Post] = []  # few; a deque would be as large as all the rest of a connection that only waits
         self._kept = bytearray()
         self._gone = False
         self._lapsed = False  # gone because its client stayed away
@@ -203,7 +202,7 @@ class Connection:
                     return
             lost = self._lapsed or (self._gone and (post.held or not post.was_taken))
             post.answer = Response(404 if lost else 200)
-            self._posts.popleft()
+            self._posts.pop(0)
             self._wake(post)
             if self._posts:
                 self._wake(self._posts[0])
