@@ -1139,6 +1139,41 @@ def test_a_body_larger_than_any_message_is_taken_bit_by_bit() -> None:
     assert len(served.socket().ask(http("GET", target)).body) == len(SUM * 500)
 
 
+def test_a_body_is_looked_at_in_turns_though_nobody_listens() -> None:
+    served = site()
+    target = negotiated(served)
+    socket = served.socket()
+    socket.ask(http("GET", target))
+    socket.ask(posted(target, HANDSHAKE + ADD * 120))
+    for _ in range(2):
+        assert served.server.next_timeout() == 0.0
+        served.server.handle_timeout(now=0.0)
+        served.shell.run()
+    assert len(socket.ask(http("GET", target)).body) == len(pack({}) + SUM * 120)
+
+
+def test_requests_are_read_in_turns() -> None:
+    socket = site().socket()
+    socket.conn.receive_data(http("GET", "/nothing") * 5, now=1.0)
+    said = []
+    for _ in range(3):
+        said.append(len(answers(socket.conn.data_to_send(now=1.0))))
+        assert socket.conn.want_read is (sum(said) == 5)
+        goes_on(socket.conn, now=1.0)
+    assert said == [2, 2, 1]
+
+
+def test_a_body_of_little_chunks_is_read_in_turns() -> None:
+    socket = site().socket()
+    head = b"POST /nothing HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    socket.conn.receive_data(head + b"1\r\nx\r\n" * 10 + b"0\r\n\r\n", now=1.0)
+    said = []
+    while not socket.conn.want_read:
+        said.append(len(answers(socket.conn.data_to_send(now=1.0))))
+        goes_on(socket.conn, now=1.0)
+    assert said == [0, 0, 1]
+
+
 def test_a_body_for_nobody_is_read_before_that_is_said() -> None:
     served = site(max_body_size=100)
     head = b"POST /chat?id=nobody HTTP/1.1\r\nHost: h\r\nContent-Length: 60\r\n\r\n"

@@ -54,7 +54,6 @@ class Role(Enum):
     CLIENT = "client"
 
 
-_TURN = 50  # records that a server looks at in one turn; then its other clients have theirs
 _REST = 0.002  # seconds until the next turn, if none of the records of the last one said anything
 _OPEN = (State.OPEN, State.LOST)
 _OVER = (State.CLOSING, State.CLOSED)
@@ -72,6 +71,9 @@ class HubConnection:
     `stateful`: the transport may be replaced by another one when it breaks, if the handshake agrees on version 2 of the
     protocol (SPEC 4.7).
     `log_facts` is what its log records carry in their `extra`: `hub`, `connection_id` and `user_id`.
+    `turn_size`: how many messages are looked at before others, whom the same loop serves, have their turn; None is all.
+    When a turn is over, `next_event` returns None though there is more, and `next_timeout` says when to call
+    `handle_timeout`, with which the next one begins: at once, or soon if no message was an event.
     `now` is the time at which the transport was established, in seconds of any clock that does not go backwards; all
     later times are of the same clock.
     """
@@ -119,6 +121,7 @@ class HubConnection:
         transport: Transport = Transport.WEB_SOCKETS,
         stateful: bool = False,
         log_facts: Mapping[str, object] | None = None,
+        turn_size: int | None = None,
         now: float,
     ) -> None:
         if not codecs:
@@ -137,7 +140,7 @@ class HubConnection:
         self._turn = 0  # records looked at in this turn
         self._silent = 0  # those of them that were no events
         self._turn_began = now
-        self._turn_size = _TURN if role is Role.SERVER else -1  # a client has nobody else to let have a turn
+        self._turn_size = turn_size
         self._resumes: float | None = None  # when the next turn may begin, as this one is over
         self._output: list[bytes] = []
         self._output_size = 0
@@ -204,6 +207,11 @@ class HubConnection:
         While this is False the peer is not held to be silent either.
         """
         return self._drained and (self._state is State.OPEN or self._state is State.HANDSHAKE)
+
+    @property
+    def turn_is_over(self) -> bool:
+        """More has come than is looked at in one turn: `next_timeout` says when the next one begins."""
+        return self._resumes is not None
 
     @property
     def unsent(self) -> int:
@@ -273,11 +281,7 @@ class HubConnection:
     # outputs
 
     def next_event(self, *, now: float) -> Event | None:
-        """Return what happened next, or None when everything received has been looked at.
-
-        A server also returns None after some messages, whether they are events or not: `next_timeout` asks for
-        `handle_timeout` at once then, after which there is more.
-        """
+        """Return what happened next, or None when everything received has been looked at, or the turn is over."""
         while self._state in _OPEN:
             if self._turn == self._turn_size and len(self._buffer):
                 if self._resumes is None:

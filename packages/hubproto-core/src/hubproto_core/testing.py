@@ -354,10 +354,8 @@ class Pair(Generic[M]):
         RuntimeError when a machine's deadline stays in the past.
         """
         stop = None if seconds is None else self.clock.now + seconds
-        stays = False  # a deadline that is due; it may have come up in the last step
         while until is None or not until():
             if self.step():
-                stays = False
                 continue
             arrivals = self._arrivals()
             deadlines = [end.machine.next_timeout() for end in (self.client, self.server)]
@@ -367,10 +365,9 @@ class Pair(Generic[M]):
             if stop is not None and upcoming > stop:
                 self.clock.now = stop
                 break
-            if upcoming <= self.clock.now and stays:
+            if upcoming <= self.clock.now:
                 raise RuntimeError(f"a deadline stays at {upcoming:g} s though handle_timeout was called")
-            stays = upcoming <= self.clock.now
-            self.clock.now = max(upcoming, self.clock.now)
+            self.clock.now = upcoming
         return until is None or until()
 
     def hang_up(self, end: End[M]) -> None:
