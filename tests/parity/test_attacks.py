@@ -14,11 +14,12 @@ NOTICED = 0.05  # seconds for an echo, on a machine that has other things to do;
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is read from /proc")
-@pytest.mark.parametrize("attack", ["pings", "empty-fragments", "negotiations"])
+@pytest.mark.parametrize("attack", ["pings", "empty-fragments", "small-bombs", "pipelined-negotiations"])
 def test_honest_clients_do_not_notice(rt: Runtime, attack: str) -> None:
     figures = measure(rt.name, attack, 0.1)
     print(figures)
     assert figures.attacked < NOTICED
     assert figures.growth < GROWTH
+    assert figures.kept < GROWTH
     assert "ERROR" not in figures.log
     assert "Traceback" not in figures.log
