@@ -515,7 +515,7 @@ def settle(server: Server, before: int, blocks: int, turn: Callable[[], float], 
     """Wait until the server has as much memory as before, or has had the time to forget everybody."""
     deadline = time.monotonic() + 2 * PATIENCE
     near = (1 + GROWTH) / 2
-    while time.monotonic() < deadline and (server.memory() > before * near or client.blocks() > blocks * near):
+    while time.monotonic() < deadline and (server.memory() > before * near or client.blocks() > blocks * 1.01):
         turn()
 
 
