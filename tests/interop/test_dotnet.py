@@ -8,7 +8,7 @@ import pytest
 
 from tests.interop import _peers
 from tests.interop._lab import Lab
-from tests.interop.conftest import everywhere
+from tests.interop.conftest import Show, everywhere
 
 LATER = {
     "stateful reconnect: nothing lost, nothing doubled, same id": "stateful reconnect",
@@ -19,13 +19,10 @@ LATER = {
 @pytest.mark.timeout(300)
 @everywhere
 @pytest.mark.parametrize(("transport", "encoding"), [*_peers.CARRIED, ("auto", "json")])
-def test_checks(
-    dotnet: Path, lab: Lab, adapter: str, transport: str, encoding: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_checks(dotnet: Path, lab: Lab, adapter: str, transport: str, encoding: str, show: Show) -> None:
     """Every check passes but for those of the table."""
     checks = _peers.run_checks([str(dotnet / "client"), f"{lab.url}/hub", transport, encoding])
-    with capsys.disabled():
-        print(f"\nMicrosoft's .NET client, {transport}, {encoding}, against {adapter}:\n{checks.output}", end="")
+    show(f"Microsoft's .NET client, {transport}, {encoding}, against {adapter}:\n{checks.output}")
     later = LATER if adapter != "reference" and transport in ("ws", "auto") else {}
     assert later.keys() <= checks.results.keys(), "the table names checks that do not exist"
     assert checks.failed.keys() <= later.keys(), {k: v for k, v in checks.failed.items() if k not in later}

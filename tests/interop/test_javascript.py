@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.interop import _peers
-from tests.interop.conftest import StartLab, everywhere
+from tests.interop.conftest import Show, StartLab, everywhere
 
 PACE = {"LAB_KEEPALIVE": "1", "LAB_TIMEOUT": "2"}
 """Short enough for a silent connection to need pings from both sides while a check looks on."""
@@ -17,12 +17,9 @@ PATIENCE = {"CHECK_LIMIT": "60"}
 @pytest.mark.timeout(300)
 @everywhere
 @pytest.mark.parametrize(("transport", "encoding"), _peers.CARRIED)
-def test_checks(
-    js: list[str], start: StartLab, adapter: str, transport: str, encoding: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_checks(js: list[str], start: StartLab, adapter: str, transport: str, encoding: str, show: Show) -> None:
     """Every check passes."""
     checks = _peers.run_checks([*js, f"{start(**PACE).url}/hub", encoding, transport], {**PACE, **PATIENCE})
-    with capsys.disabled():
-        print(f"\nMicrosoft's JavaScript client, {transport}, {encoding}, against {adapter}:\n{checks.output}", end="")
+    show(f"Microsoft's JavaScript client, {transport}, {encoding}, against {adapter}:\n{checks.output}")
     assert not checks.failed, checks.failed
     assert checks.total == f"{len(checks.results)}/{len(checks.results)}"
