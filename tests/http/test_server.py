@@ -1152,6 +1152,20 @@ def test_a_body_is_looked_at_in_turns_though_nobody_listens() -> None:
     assert len(socket.ask(http("GET", target)).body) == len(pack({}) + SUM * 120)
 
 
+def test_what_says_nothing_is_looked_at_in_turns_though_nobody_listens() -> None:
+    served = site()
+    target = negotiated(served)
+    socket = served.socket()
+    socket.ask(http("GET", target))
+    socket.ask(posted(target, HANDSHAKE))
+    served.server.handle_timeout(now=0.0)
+    socket.ask(posted(target, pack({"type": 6}) * 80))
+    served.server.handle_timeout(now=0.0)
+    assert served.server.next_timeout() == 0.002
+    served.server.handle_timeout(now=0.002)
+    assert served.server.next_timeout() == 15.0
+
+
 def test_requests_are_read_in_turns() -> None:
     socket = site().socket()
     socket.conn.receive_data(http("GET", "/nothing") * 5, now=1.0)
