@@ -6,7 +6,6 @@ posted bodies, what the session says leaves in the answer to a GET: a stream of 
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 from .._effects import Effect, EffectSink, Wake
@@ -97,7 +96,7 @@ class Connection:
         self._farewell_timeout = farewell_timeout
         self._expires = now + absence_timeout  # unless there is a GET
         self._get: Poll | EventStream | None = None
-        self._posts: deque[Post] = deque()
+        self._posts: list[Post] = []  # few; a deque would be as large as all the rest of a connection that only waits
         self._kept = bytearray()
         self._gone = False
         self._lapsed = False  # gone because its client stayed away
@@ -224,7 +223,7 @@ class Connection:
                     return
             lost = self._lapsed or (self._gone and (post.held or not post.was_taken))
             post.answer = Response(404 if lost else 200)
-            self._posts.popleft()
+            self._posts.pop(0)
             self._wake(post)
             if self._posts:
                 self._wake(self._posts[0])
@@ -291,7 +290,9 @@ class Connection:
             self._kept += post.held
         elif self.session.want_read or self.session.is_over:
             self.session.receive_data(post.held, now=now)
-            if self._get is not None:
+            if self._get is None:
+                self._owner.due(self)  # there may be more to be looked at in its next turn
+            else:
                 self._wake(self._get)  # there may be an answer already
         else:
             return False

@@ -34,6 +34,7 @@ _OUTPUT_LIMIT = 65536  # bytes of answers above which no further request is read
 _LINGER_PAUSE = 0.5  # seconds without a byte, seconds, and
 _LINGER_TIME = 5.0
 _LINGER_SIZE = 33_554_432  # bytes, in which a client that was answered before it had sent all may read that
+_TURN = 4  # of h11's events in one turn, as many as two requests; then other sockets have theirs
 _NO_HTTP = b"This is no valid HTTP/1.1 request."
 _BAD_REQUESTS = {
     _TOO_LARGE: b"The request line and the headers are too large.",
@@ -136,10 +137,12 @@ class HttpServerConnection:
         "_pace",
         "_reply",
         "_request",
+        "_resumes",
         "_server",
         "_timers",
         "_too_large",
         "_transport",
+        "_turn",
         "_watch",
     )
 
@@ -165,6 +168,8 @@ class HttpServerConnection:
         self._guest: Exchange | None = None  # that, or what answered the last one: its client may come again
         self._pace: Pace | None = None  # at which its body must come
         self._answering = False  # the head of its answer has been sent
+        self._turn = 0  # events read in this turn
+        self._resumes: float | None = None  # when the next turn may begin, as this one is over
         self._watch = SendWatch(config.send_timeout)
         self._is_last = False  # no further request is taken
         self._too_large = False  # the head of the request was
@@ -185,7 +190,7 @@ class HttpServerConnection:
         """Bytes are welcome. While a whole request waits, they may only say that the client has gone away."""
         if self._transport is not None:
             return self._transport.want_read
-        if self._finished or len(self._output) > _OUTPUT_LIMIT:
+        if self._finished or self._waits:
             return False
         if self._exchange is not None and self._h11.their_state is h11.SEND_BODY:
             return self._exchange.want_read
@@ -204,7 +209,7 @@ class HttpServerConnection:
                 self._finish(now)
         elif not self._finished:
             self._h11.receive_data(data)
-            self._read_on(now)
+            self._begin_turn(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """The socket gives no more bytes, in order or because of an error. Nothing is owed to a half request."""
@@ -225,7 +230,9 @@ class HttpServerConnection:
             if self._exchange.finished:  # without an end: the client takes nothing any more
                 self._finish(now)
                 return
-            self._read_on(now)
+            self._begin_turn(now)
+        elif self._resumes is not None and len(self._output) <= _OUTPUT_LIMIT:
+            self._begin_turn(now)
         if self._watch.must_try(now=now):
             self._server.effects.append(Wake(self))
         elif self._watch.is_stuck(now=now):
@@ -264,7 +271,8 @@ class HttpServerConnection:
         if self._transport is not None and not self._transport.finished:
             return self._transport.next_timeout()
         other = None if self._exchange is None else self._exchange.next_timeout()
-        deadlines = (self._timers.next(), self._watch.next_timeout(), other)
+        resumes = None if len(self._output) > _OUTPUT_LIMIT else self._resumes
+        deadlines = (self._timers.next(), self._watch.next_timeout(), other, resumes)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def shut_down(self, *, now: float) -> None:
@@ -304,6 +312,7 @@ class HttpServerConnection:
         if self._exchange is not None:
             self._exchange.receive_eof(now=now)
             self._exchange = None
+        self._resumes = None
         self._pace = None
         self._timers.clear()
 
@@ -329,12 +338,22 @@ class HttpServerConnection:
 
     # requests
 
+    @property
+    def _waits(self) -> bool:
+        """It is up to us to read on, or to the client to take its answers."""
+        return self._resumes is not None or len(self._output) > _OUTPUT_LIMIT
+
+    def _begin_turn(self, now: float) -> None:
+        self._turn = 0
+        self._resumes = None
+        self._read_on(now)
+
     def _read_on(self, now: float) -> None:
         self._advance(now)
         if self._pace is not None:
             self._keep_pace(self._pace, now)
-        elif self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
-            self._await_request(now)
+        elif self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE) and not self._waits:
+            self._await_request(now)  # the next one has begun
 
     def _keep_pace(self, pace: Pace, now: float) -> None:
         """The body must not be late, but may wait for us."""
@@ -353,6 +372,10 @@ class HttpServerConnection:
     def _advance(self, now: float) -> None:
         """Read on, as far as what has been asked allows."""
         while self._reads_on():
+            if self._turn == _TURN:
+                self._resumes = now
+                return
+            self._turn += 1
             if self._h11.they_are_waiting_for_100_continue:
                 if self._declares_too_much():
                     self._respond(Response(413), now)
