@@ -9,7 +9,7 @@ from wsproto.events import CloseConnection, TextMessage
 
 from hubproto_core import Hub, HubConfig, Transport, TransportError
 from hubproto_core.http import EndpointConfig, HubServer, Mount
-from tests.http._site import Entropy, Site, WebSocket, answers, http, split, upgrade
+from tests.http._site import Answer, Entropy, Site, WebSocket, answers, http, split, upgrade
 from tests.http._small_site import (
     ADD,
     call,
@@ -24,7 +24,7 @@ from tests.http._small_site import (
     streaming,
 )
 from tests.kit.shell import WAITS, Shell
-from tests.kit.wire import HANDSHAKE, pack
+from tests.kit.wire import HANDSHAKE, pack, unpack
 
 # --- routes ----------------------------------------------------------------------------------------------------------
 
@@ -320,9 +320,107 @@ def test_a_shutdown_ends_streams_and_polls() -> None:
     served.server.shut_down(now=0.0)
     served.server.handle_timeout(now=0.0)
     assert chunks(stream.take()) == [b'data: {"type":7,"allowReconnect":true}\x1e\r\n\r\n', b""]
+    assert over(stream)
     (answer,) = answers(poller.take())
     assert (answer.status, answer.headers["connection"]) == (204, "close")
     assert over(poller)
+
+
+def test_a_client_between_two_polls_hears_the_farewell_on_its_socket() -> None:
+    served = site(HubConfig(close_timeout=2.0))
+    poller, poster, stranger = served.socket(), served.socket(), served.socket()
+    target = negotiated(served)
+    poller.ask(http("GET", target))
+    poster.ask(posted(target, HANDSHAKE))
+    assert poller.ask(http("GET", target)).body == b"{}\x1e"
+    stranger.ask(http("POST", "/chat/negotiate?negotiateVersion=1"))
+    served.server.shut_down(now=1.0)
+    served.server.handle_timeout(now=1.0)
+    assert [over(socket) for socket in (poller, poster, stranger)] == [False, False, True]
+    assert [poller.conn.next_timeout(), poster.conn.next_timeout()] == [3.0, 3.0]
+    served.shell.run()
+    served.shell.woken.clear()
+    farewell = poller.ask(http("GET", target), now=2.0)
+    assert served.shell.was_woken(poster.conn)
+    assert (farewell.body, farewell.headers["connection"]) == (b'{"type":7,"allowReconnect":true}\x1e', "close")
+    assert poster.take() == b""
+    assert [over(poller), over(poster), served.server.closed] == [True, True, True]
+
+
+def test_a_client_that_polls_on_during_a_shutdown_is_served_on_its_sockets() -> None:
+    served = site(HubConfig(shutdown_timeout=60.0, close_timeout=2.0))
+    poller, poster = served.socket(), served.socket()
+    target = negotiated(served)
+    poller.ask(http("GET", target))
+    poster.ask(posted(target, HANDSHAKE + pack(call("Slow"))))
+    assert poller.ask(http("GET", target)).body == b"{}\x1e"
+    poller.send(http("GET", target))
+    served.server.shut_down(now=0.0)
+    answer = poster.ask(posted(target, pack({"type": 6})), now=30.0)
+    assert (answer.status, "connection" in answer.headers) == (200, False)
+    assert poster.conn.next_timeout() == 32.0
+    served.shell.finish(served.shell.find("Slow"), "done")
+    (answer,) = answers(poller.take(now=31.0))
+    assert unpack(answer.body) == [result("done"), GOODBYE]
+    assert answer.headers["connection"] == "close"
+    assert poster.take(now=31.0) == b""
+    assert served.server.closed
+
+
+@pytest.mark.parametrize(
+    "request_", [http("POST", "/chat/negotiate?negotiateVersion=1"), upgrade()], ids=["negotiation", "WebSocket"]
+)
+def test_a_socket_that_is_kept_for_a_farewell_begins_nothing_new(request_: bytes) -> None:
+    served = site()
+    poller = served.socket()
+    poller.ask(http("GET", negotiated(served)))
+    served.server.shut_down(now=0.0)
+    answer = poller.ask(request_)
+    assert (answer.status, answer.headers["connection"]) == (503, "close")
+    assert over(poller)
+
+
+def test_a_client_that_does_not_come_for_its_farewell_is_not_waited_for_long() -> None:
+    served = site(HubConfig(close_timeout=2.0))
+    poller = served.socket()
+    poller.ask(http("GET", negotiated(served)))
+    served.server.shut_down(now=1.0)
+    poller.conn.handle_timeout(now=2.9)
+    assert not over(poller)
+    poller.conn.handle_timeout(now=3.0)
+    assert over(poller)
+
+
+def test_a_poll_that_is_being_decided_about_is_not_lost_in_a_shutdown() -> None:
+    served = Site(make_hub(), authenticator=lambda request: WAITS)
+    poller = served.socket()
+
+    def let_in() -> Answer:
+        served.shell.finish(served.shell.find("authenticator"), None)
+        (answer,) = answers(poller.take())
+        return answer
+
+    poller.send(http("POST", "/chat/negotiate?negotiateVersion=1"))
+    target = f"/chat?id={json.loads(let_in().body)['connectionToken']}"
+    poller.send(http("GET", target))
+    assert let_in().status == 200
+    poller.send(http("GET", target))
+    served.server.shut_down(now=0.0)
+    assert let_in().status == 204
+
+
+def test_a_stream_on_a_socket_that_was_kept_outlives_the_time_of_idle_sockets() -> None:
+    served = site(HubConfig(keep_alive_interval=100.0), idle_timeout=50.0)
+    stream = served.socket()
+    token = json.loads(stream.ask(http("POST", "/chat/negotiate?negotiateVersion=1")).body)["connectionToken"]
+    target = f"/chat?id={token}"
+    assert stream.conn.next_timeout() == 50.0
+    stream.send(http("GET", target, "Accept: text/event-stream"))
+    served.socket().ask(posted(target, HANDSHAKE))
+    stream.take()
+    assert stream.conn.next_timeout() == 100.0
+    stream.conn.handle_timeout(now=99.0)
+    assert not over(stream)
 
 
 def test_a_shutdown_that_does_not_wait_ends_streams_and_polls_at_once() -> None:

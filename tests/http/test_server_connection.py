@@ -13,7 +13,7 @@ from wsproto.events import CloseConnection, Ping
 
 from hubproto_core import HubConfig, TransportError
 from hubproto_core.http import AccessDenied, EndpointConfig, Request
-from tests.http._site import Site, Socket, WebSocket, answers, http, masked, split, upgrade
+from tests.http._site import Site, Socket, WebSocket, answers, goes_on, http, masked, split, upgrade
 from tests.http._small_site import (
     ADD,
     NEGOTIATE,
@@ -182,18 +182,20 @@ def test_whoever_takes_no_answers_is_not_read_on_and_closed_in_the_end() -> None
         if not socket.conn.want_read:
             break
         socket.conn.receive_data(request * 10, now=1.0)
+        while goes_on(socket.conn, now=1.0):
+            pass
     assert [socket.conn.want_read] == [False]
     assert socket.conn.next_timeout() == 61.0
-    assert 65536 < len(socket.take()) < 70_000
+    assert 65536 < len(socket.take(now=1.0)) < 70_000
     assert [socket.conn.want_read] == [True]
     assert socket.ask(request).status == 404
 
 
 def test_the_last_answer_must_be_taken_in_time() -> None:
     socket = site(send_timeout=60.0).socket()
-    socket.conn.receive_data(http("GET", "/nothing") * 10 + b"nonsense\r\n\r\n", now=1.0)
+    socket.conn.receive_data(http("GET", "/nothing") + b"nonsense\r\n\r\n", now=1.0)
     assert over(socket)
-    assert len(answers(socket.conn.data_to_send(now=2.0))) == 11
+    assert len(answers(socket.conn.data_to_send(now=2.0))) == 2
     assert socket.conn.next_timeout() == 62.0
     socket.conn.handle_timeout(now=62.0)
     assert [socket.conn.next_timeout()] == [None]
@@ -715,7 +717,7 @@ def test_the_last_answer_on_a_socket_has_its_time_as_well() -> None:
 def test_a_body_is_read_as_fast_as_the_session_takes_it() -> None:
     served = site()
     target = polling(served)
-    body = pack(call("Slow"), call("Slow", id="2")) + ADD * 100
+    body = pack(call("Slow"), call("Slow", id="2")) + ADD * 40
     poster = served.socket()
     head = f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {2 * len(body)}\r\n\r\n".encode()
     assert poster.send(head + body) == b""
@@ -736,9 +738,58 @@ def test_a_body_larger_than_any_message_is_taken_bit_by_bit() -> None:
     data = poster.send(f"POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode())
     for start in range(0, len(body), 1000):
         assert data == b""
-        data = poster.send(body[start : start + 1000])
+        data = poster.send(body[start : start + 1000], now=start / 1e6)
     assert [answer.status for answer in answers(data)] == [200]
     assert len(served.socket().ask(http("GET", target)).body) == len(SUM * 500)
+
+
+def test_a_body_is_looked_at_in_turns_though_nobody_listens() -> None:
+    served = site()
+    target = negotiated(served)
+    socket = served.socket()
+    socket.ask(http("GET", target))
+    socket.ask(posted(target, HANDSHAKE + ADD * 120))
+    for _ in range(2):
+        assert served.server.next_timeout() == 0.0
+        served.server.handle_timeout(now=0.0)
+        served.shell.run()
+    assert len(socket.ask(http("GET", target)).body) == len(pack({}) + SUM * 120)
+
+
+def test_what_says_nothing_is_looked_at_in_turns_though_nobody_listens() -> None:
+    served = site()
+    target = negotiated(served)
+    socket = served.socket()
+    socket.ask(http("GET", target))
+    socket.ask(posted(target, HANDSHAKE))
+    served.server.handle_timeout(now=0.0)
+    socket.ask(posted(target, pack({"type": 6}) * 80))
+    served.server.handle_timeout(now=0.0)
+    assert served.server.next_timeout() == 0.002
+    served.server.handle_timeout(now=0.002)
+    assert served.server.next_timeout() == 15.0
+
+
+def test_requests_are_read_in_turns() -> None:
+    socket = site().socket()
+    socket.conn.receive_data(http("GET", "/nothing") * 5, now=1.0)
+    said = []
+    for _ in range(3):
+        said.append(len(answers(socket.conn.data_to_send(now=1.0))))
+        assert socket.conn.want_read is (sum(said) == 5)
+        goes_on(socket.conn, now=1.0)
+    assert said == [2, 2, 1]
+
+
+def test_a_body_of_little_chunks_is_read_in_turns() -> None:
+    socket = site().socket()
+    head = b"POST /nothing HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    socket.conn.receive_data(head + b"1\r\nx\r\n" * 10 + b"0\r\n\r\n", now=1.0)
+    said = []
+    while not socket.conn.want_read:
+        said.append(len(answers(socket.conn.data_to_send(now=1.0))))
+        goes_on(socket.conn, now=1.0)
+    assert said == [0, 0, 1]
 
 
 def test_a_body_for_nobody_is_read_before_that_is_said() -> None:

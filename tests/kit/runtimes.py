@@ -224,6 +224,10 @@ class Runtime(ABC):
     def tasks(self) -> AbstractAsyncContextManager[Tasks]: ...
 
     @abstractmethod
+    def living_tasks(self) -> int:
+        """How many tasks there are, of the test and of the runtime itself, too."""
+
+    @abstractmethod
     def move_on_after(self, seconds: float) -> AbstractAsyncContextManager[Outcome]: ...
 
     @abstractmethod

@@ -26,6 +26,7 @@ class TimeKeeper:
 
     def __init__(self, machine: HubServer, runner: Runner) -> None:
         self._machine = machine
+        self._runner = runner
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         runner.add_pump(machine, self)
@@ -33,12 +34,16 @@ class TimeKeeper:
     def flush(self) -> None:
         """Do what is due; the runner calls it."""
         self._machine.handle_timeout(now=self._loop.time())
-        self.stop()
+        self._disarm()
         deadline = self._machine.next_timeout()
         self._timer = None if deadline is None else self._loop.call_at(deadline, self.flush)
 
     def stop(self) -> None:
-        """Let no deadline pass any more."""
+        """Let no deadline pass any more, whatever still happens to the server."""
+        self._disarm()
+        self._runner.remove_pump(self._machine, self)
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 

@@ -57,6 +57,9 @@ class AppExchange(PlainCallOwner):
         "host",
     )
 
+    goes_on: bool = False
+    farewell_timeout: float = 0.0
+
     def __init__(self, app: AsgiApplication, scope: Mapping[str, Any], host: object, owner: AppHost) -> None:
         self.host: object = host
         self.finished: bool = False

@@ -27,12 +27,14 @@ from ._websocket import WebSocketTransport, accept_token
 __all__ = ["HttpConfig", "HttpServerConnection", "SocketOwner"]
 
 _NO_CONTENT = 204
+_GOING_AWAY = Response(503)
 _BAD_REQUEST = 400
 _TOO_LARGE = 431
 _OUTPUT_LIMIT = 65536  # bytes of answers above which no further request is read, so that they cannot pile up
 _LINGER_PAUSE = 0.5  # seconds without a byte, seconds, and
 _LINGER_TIME = 5.0
 _LINGER_SIZE = 33_554_432  # bytes, in which a client that was answered before it had sent all may read that
+_TURN = 4  # of h11's events in one turn, as many as two requests; then other sockets have theirs
 _NO_HTTP = b"This is no valid HTTP/1.1 request."
 _BAD_REQUESTS = {
     _TOO_LARGE: b"The request line and the headers are too large.",
@@ -126,6 +128,7 @@ class HttpServerConnection:
         "_endpoint",
         "_exchange",
         "_finished",
+        "_guest",
         "_h11",
         "_info",
         "_is_last",
@@ -134,10 +137,12 @@ class HttpServerConnection:
         "_pace",
         "_reply",
         "_request",
+        "_resumes",
         "_server",
         "_timers",
         "_too_large",
         "_transport",
+        "_turn",
         "_watch",
     )
 
@@ -160,8 +165,11 @@ class HttpServerConnection:
         self._cors: dict[str, str] = {}  # what a browser must read in the answer
         self._reply: Response | None = None  # waits for the end of the request's body
         self._exchange: Exchange | None = None  # what answers the request, sooner or later
+        self._guest: Exchange | None = None  # that, or what answered the last one: its client may come again
         self._pace: Pace | None = None  # at which its body must come
         self._answering = False  # the head of its answer has been sent
+        self._turn = 0  # events read in this turn
+        self._resumes: float | None = None  # when the next turn may begin, as this one is over
         self._watch = SendWatch(config.send_timeout)
         self._is_last = False  # no further request is taken
         self._too_large = False  # the head of the request was
@@ -182,7 +190,7 @@ class HttpServerConnection:
         """Bytes are welcome. While a whole request waits, they may only say that the client has gone away."""
         if self._transport is not None:
             return self._transport.want_read
-        if self._finished or len(self._output) > _OUTPUT_LIMIT:
+        if self._finished or self._waits:
             return False
         if self._exchange is not None and self._h11.their_state is h11.SEND_BODY:
             return self._exchange.want_read
@@ -201,7 +209,7 @@ class HttpServerConnection:
                 self._finish(now)
         elif not self._finished:
             self._h11.receive_data(data)
-            self._read_on(now)
+            self._begin_turn(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """The socket gives no more bytes, in order or because of an error. Nothing is owed to a half request."""
@@ -222,7 +230,9 @@ class HttpServerConnection:
             if self._exchange.finished:  # without an end: the client takes nothing any more
                 self._finish(now)
                 return
-            self._read_on(now)
+            self._begin_turn(now)
+        elif self._resumes is not None and len(self._output) <= _OUTPUT_LIMIT:
+            self._begin_turn(now)
         if self._watch.must_try(now=now):
             self._server.effects.append(Wake(self))
         elif self._watch.is_stuck(now=now):
@@ -238,6 +248,8 @@ class HttpServerConnection:
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return and forget the bytes to be written now."""
+        if self._is_last and self._timers.armed(Timer.KEEP_ALIVE) and not self._has_guest:
+            self._finish(now)
         self._go_on(now)
         while self._exchange is not None:
             complete = self._answer_on(self._exchange, now)
@@ -259,16 +271,20 @@ class HttpServerConnection:
         if self._transport is not None and not self._transport.finished:
             return self._transport.next_timeout()
         other = None if self._exchange is None else self._exchange.next_timeout()
-        deadlines = (self._timers.next(), self._watch.next_timeout(), other)
+        resumes = None if len(self._output) > _OUTPUT_LIMIT else self._resumes
+        deadlines = (self._timers.next(), self._watch.next_timeout(), other, resumes)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def shut_down(self, *, now: float) -> None:
-        """Take no further request; let the session, if there is one, end in order."""
+        """Take no further request, but what a connection that has begun still needs; let it end in order."""
         self._is_last = True
         if self.session is not None:
             self.session.shut_down(now=now)
         elif self._exchange is None:
-            self._finish(now)
+            if not self._has_guest:
+                self._finish(now)
+            elif self._timers.armed(Timer.KEEP_ALIVE):
+                self._await_another(now)
         self._server.effects.append(Wake(self))
 
     def cut_short(self, *, now: float) -> None:
@@ -296,6 +312,7 @@ class HttpServerConnection:
         if self._exchange is not None:
             self._exchange.receive_eof(now=now)
             self._exchange = None
+        self._resumes = None
         self._pace = None
         self._timers.clear()
 
@@ -314,14 +331,29 @@ class HttpServerConnection:
         """The client has not ended its request, as far as we have read. What is no request at all does not count."""
         return self._too_large or self._h11.their_state is h11.SEND_BODY
 
+    @property
+    def _has_guest(self) -> bool:
+        """Whose last request was answered here will come again: a client that polls, for example, for the farewell."""
+        return self._guest is not None and self._guest.goes_on
+
     # requests
+
+    @property
+    def _waits(self) -> bool:
+        """It is up to us to read on, or to the client to take its answers."""
+        return self._resumes is not None or len(self._output) > _OUTPUT_LIMIT
+
+    def _begin_turn(self, now: float) -> None:
+        self._turn = 0
+        self._resumes = None
+        self._read_on(now)
 
     def _read_on(self, now: float) -> None:
         self._advance(now)
         if self._pace is not None:
             self._keep_pace(self._pace, now)
-        elif self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
-            self._await_request(now)
+        elif self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE) and not self._waits:
+            self._await_request(now)  # the next one has begun
 
     def _keep_pace(self, pace: Pace, now: float) -> None:
         """The body must not be late, but may wait for us."""
@@ -340,6 +372,10 @@ class HttpServerConnection:
     def _advance(self, now: float) -> None:
         """Read on, as far as what has been asked allows."""
         while self._reads_on():
+            if self._turn == _TURN:
+                self._resumes = now
+                return
+            self._turn += 1
             if self._h11.they_are_waiting_for_100_continue:
                 if self._declares_too_much():
                     self._respond(Response(413), now)
@@ -357,6 +393,8 @@ class HttpServerConnection:
                     self._request = event
                     self._body_size = 0
                     self._cors = {}
+                    if self._timers.armed(Timer.KEEP_ALIVE):  # it came in one piece, behind another
+                        self._await_request(now)
                     if self._heads_too_much(event):
                         self._respond(Response(_TOO_LARGE, _BAD_REQUESTS[_TOO_LARGE]), now)
                     elif event.method == b"POST" or self._is_for_the_fallback(event):
@@ -428,6 +466,9 @@ class HttpServerConnection:
         if endpoint is None:
             self._fall_back(request, now)
             return
+        if self._is_last and (part or request.wants_websocket):
+            self._reply_with(_GOING_AWAY, now)
+            return
         self._cors = endpoint.cors.headers(request)
         settled = endpoint.cors.answer(request)
         if settled is not None:
@@ -482,7 +523,7 @@ class HttpServerConnection:
 
     def _carry(self, exchange: Exchange, now: float) -> None:
         """Let this be the exchange that takes the request's body, and answers it."""
-        self._exchange = exchange
+        self._exchange = self._guest = exchange
         if self._h11.their_state is not h11.SEND_BODY:
             self._timers.disarm(Timer.HANDSHAKE)
             exchange.receive_end(now=now)
@@ -521,6 +562,7 @@ class HttpServerConnection:
 
     def _reply_with(self, response: Response, now: float) -> None:
         """Answer once the request's body, which nobody wants, has been read."""
+        self._guest = None
         if self._h11.their_state is h11.SEND_BODY:
             self._reply = response
         else:
@@ -566,16 +608,23 @@ class HttpServerConnection:
         if self._h11.states == {h11.SERVER: h11.DONE, h11.CLIENT: h11.DONE}:
             self._h11.start_next_cycle()
             self._request = None
-            self._timers.clear()
-            self._timers.arm(Timer.KEEP_ALIVE, now + self._config.idle_timeout)
+            self._await_another(now)
         else:
             self._close(now)
+
+    def _await_another(self, now: float) -> None:
+        """Keep the socket for the next request; during a shutdown not for long."""
+        kept = self._config.idle_timeout
+        if self._is_last and self._guest is not None:
+            kept = min(kept, self._guest.farewell_timeout)
+        self._timers.clear()
+        self._timers.arm(Timer.KEEP_ALIVE, now + kept)
 
     def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
         headers = [*response.headers.items(), *self._cors.items()]
         if response.content_type is not None:
             headers.append(("content-type", response.content_type))
-        if self._is_last or self._may_still_send:
+        if (self._is_last and not self._has_guest) or self._may_still_send:
             headers.append(("connection", "close"))
         return [*((name.encode(), value.encode()) for name, value in headers), *response.raw_headers]
 
