@@ -379,6 +379,26 @@ def test_pings_and_silence_are_kept_over_events() -> None:
     assert "30" in trip.refused()
 
 
+def test_a_server_that_fell_silent_leaves_no_socket_behind() -> None:
+    trip = Events(config=HubConfig(silence_timeout=30.0, keep_alive_interval=100.0))
+    trip.turn(30.0)
+    trip.get.socket.handle_timeout(now=30.0)
+    trip.run()
+    assert trip.client.state == "disconnected"
+    assert trip.live == []
+
+
+def test_a_server_that_says_farewell_and_then_nothing_more_is_not_waited_for_long() -> None:
+    trip = Polling(config=HubConfig(close_timeout=3.0))
+    trip.say(CLOSE)
+    assert trip.client.state == "disconnected"
+    assert trip.post.request() == ("DELETE", "", b"")
+    trip.turn(2.9)
+    assert trip.post.socket in trip.live
+    trip.turn(0.1)
+    assert trip.live == []
+
+
 def test_a_client_that_stops_says_farewell_and_is_gone() -> None:
     trip = Events()
     trip.client.stop(now=0.0)
@@ -601,6 +621,29 @@ def test_a_poll_without_an_answer_is_given_up_for_another() -> None:
     trip.get = trip.wire()
     assert trip.get.request() == ("GET", "", b"")
     assert trip.client.state == "connected"
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_server_that_answers_no_poll_is_gone(answered: bool) -> None:
+    trip = Polling()
+    call = trip.client.started().invoke("Slow")
+    for now in (100.0, 200.0):
+        assert not call.done
+        trip.now = now
+        trip.get.socket.handle_timeout(now=now)
+        trip.run()
+        trip.get.cut()
+        if now == 100.0:
+            trip.get = trip.wire()
+            assert trip.get.request() == ("GET", "", b"")
+            if answered:
+                trip.say()
+    assert trip.client.state == ("connected" if answered else "disconnected")
+    assert call.done is not answered
+    if not answered:
+        assert trip.live == []
+        with pytest.raises(ServerGone, match="http://h/chat is gone: no poll was answered for 200 s"):
+            call.outcome()
 
 
 def test_a_socket_lost_between_polls_is_replaced() -> None:

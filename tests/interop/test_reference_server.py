@@ -6,12 +6,12 @@ One list of tests: each runs on every runtime and on every way of `WAYS`. A tran
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from msgspec import defstruct, field
@@ -21,9 +21,20 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
 import hubproto_core
-from hubproto_core import Codec, HubConfig, HubError, JsonCodec, MessagePackCodec, TransportError
+from hubproto_core import (
+    ClientState,
+    Codec,
+    HubConfig,
+    HubError,
+    JsonCodec,
+    MessagePackCodec,
+    ReconnectPolicy,
+    ServerGone,
+    TransportError,
+)
 from tests.interop._lab import Labs, start_lab
 from tests.interop.lab_hub import Zoo
+from tests.kit.link import Link
 from tests.kit.runtimes import Connection, Runtime
 from tests.kit.tcp import Tcp
 from tests.kit.wire import unpack
@@ -217,6 +228,34 @@ async def test_typed_values(rt: Runtime, reference: Reference) -> None:
         assert await client.invoke("Nothing") is None
         assert await client.invoke("Bytes", 5, returns=bytes) == b"\x00\x01\x02\x03\x04"
         assert await client.invoke("Big", 100_000) == "x" * 100_000
+
+
+class Lab(Protocol):
+    async def add(self, a: int, b: int) -> int: ...
+    async def move_point(self, point: Point, dx: float, dy: float) -> Point: ...
+    async def nothing(self) -> None: ...
+    def counter(self, count: int, delay: int = 0) -> AbstractAsyncContextManager[AsyncIterator[int]]: ...
+    async def upload(self, items: AsyncIterable[str] | Iterable[str]) -> str: ...
+
+
+async def test_a_hub_as_a_protocol_declares_it(rt: Runtime, reference: Reference) -> None:
+    async def words() -> AsyncIterator[str]:
+        for word in "abc":
+            yield word
+
+    async with hub(rt, reference) as client:
+        lab = client.proxy(Lab, rename="pascal")
+        assert await lab.add(2, b=3) == 5
+        assert await lab.move_point(Point(1, 2, "p"), 10.5, 20) == Point(11.5, 22, "p")
+        await lab.nothing()
+        assert await lab.upload(words()) == "3:abc"
+        assert await lab.upload(["d", "e"]) == "2:de"
+        async with lab.counter(5) as numbers:
+            assert [number async for number in numbers] == list(range(5))
+        before = await cancelled(client)
+        async with lab.counter(1000, 1) as numbers:
+            assert await anext(numbers) == 0
+        await wait_until_cancelled(rt, client, before + 1)
 
 
 async def test_every_dotnet_type(rt: Runtime, reference: Reference) -> None:
@@ -775,3 +814,79 @@ async def test_an_encoding_that_the_server_does_not_have(rt: Runtime, reference:
     with pytest.raises(HubError, match=r" due to an error: The protocol 'messagepack' is not supported\."):
         async with hub(rt, reference, protocol=MessagePackCodec()):
             pass
+
+
+# coming back
+
+
+async def fails(call: Coroutine[Any, Any, Any], into: list[Exception]) -> None:
+    """Wait for a call that a cut must end."""
+    with pytest.raises(ServerGone) as caught:
+        await call
+    into.append(caught.value)
+
+
+async def breaks_off(client: Connection, begun: list[str], into: list[Exception]) -> None:
+    """Read a stream that a cut must end."""
+    async with client.stream("Counter", 1_000_000, 5) as items:
+        assert await anext(items) == 0
+        begun.append("stream")
+        with pytest.raises(ServerGone) as caught:
+            async for _ in items:
+                pass
+    into.append(caught.value)
+
+
+async def test_a_client_comes_back_whenever_its_connection_is_cut(rt: Runtime, reference: Reference) -> None:
+    link = Link(rt, int(reference.url.rpartition(":")[2]))
+    news: list[str] = []
+    ids: list[str | None] = []
+    errors: list[Exception] = []
+    begun: list[str] = []
+    async with rt.listen(link) as port, rt.tasks() as tasks:
+        client = connect(rt, replace(reference, url=f"http://127.0.0.1:{port}"), reconnect=True)
+        client.on("message", news.append)
+        async with client:
+            for count in range(1, 6):
+                ids.append(client.connection_id)
+                tasks.start_soon(breaks_off, client, begun, errors)
+                await rt.eventually(lambda c=count: len(begun) == c)  # type: ignore[misc]
+                tasks.start_soon(fails, client.invoke("Slow", 60_000), errors)  # 3.1 does one call at a time
+                await rt.sleep(0)
+                async with rt.fail_after(2):
+                    await link.cut_until(lambda c=count: len(errors) == 2 * c)  # type: ignore[misc]
+                await rt.eventually(lambda: client.state is ClientState.CONNECTED)
+                assert await client.invoke("Add", count, 3) == count + 3
+                await client.invoke("SendClient", client.connection_id, f"after {count}")
+                await rt.eventually(lambda c=count: news[-1:] == [f"after {c}"])  # type: ignore[misc]
+    assert len(set(ids)) == len(news) == 5
+    assert all(f"http://127.0.0.1:{port}/hub is gone: " in str(error) for error in errors)
+
+
+@pytest.mark.parametrize("server", [TEN, OLDEST], ids=lambda server: server.name)
+async def test_a_server_that_is_killed_and_started_again_finds_its_clients(
+    rt: Runtime, server: Microsofts, tmp_path: Path
+) -> None:
+    """A client over each transport; the kernel resets their sockets, and refuses new ones until the server is back."""
+    lab = start_lab(server.name, tmp_path)
+    policy = ReconnectPolicy(delays=[0.05], max_attempts=1000, growth=1)
+    news: dict[str, list[str]] = {transport.name: [] for transport in TRANSPORTS}
+    try:
+        async with AsyncExitStack() as stack:
+            clients = []
+            for transport in TRANSPORTS:
+                client = rt.connect(f"{lab.url}/hub", reconnect=policy, **transport.options)
+                client.on("message", news[transport.name].append)
+                clients.append(await stack.enter_async_context(client))
+            for restart in range(5):
+                for client in clients:
+                    await client.invoke("SendClient", client.connection_id, f"before {restart}")
+                await rt.eventually(lambda r=restart: all(heard[r:] == [f"before {r}"] for heard in news.values()))  # type: ignore[misc]
+                lab.kill()
+                await rt.eventually(lambda: all(client.state is ClientState.RECONNECTING for client in clients))
+                lab = start_lab(server.name, tmp_path, port=lab.port)
+                await rt.eventually(lambda: all(client.state is ClientState.CONNECTED for client in clients))
+            for client in clients:
+                assert await client.invoke("Add", 2, 3) == 5
+    finally:
+        lab.kill()

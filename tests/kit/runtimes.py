@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, overlo
 
 import pytest
 
-from hubproto_core import ClientEvent, ClientState, Hub, HubContext, Transport, Upload
+from hubproto_core import ClientEvent, ClientState, Hub, HubContext, Rename, Transport, Upload
 
 from .tcp import Tcp
 
@@ -77,6 +77,8 @@ class Connection(Protocol):
     def off_any(self, handler: Callable[..., Any] | None = None, /) -> None: ...
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+    async def wait_connected(self) -> None: ...
+    def proxy(self, protocol: Callable[..., T], *, rename: Rename = None) -> T: ...
     @property
     def state(self) -> ClientState: ...
     @property
@@ -220,6 +222,10 @@ class Runtime(ABC):
 
     @abstractmethod
     def tasks(self) -> AbstractAsyncContextManager[Tasks]: ...
+
+    @abstractmethod
+    def living_tasks(self) -> int:
+        """How many tasks there are, of the test and of the runtime itself, too."""
 
     @abstractmethod
     def move_on_after(self, seconds: float) -> AbstractAsyncContextManager[Outcome]: ...

@@ -45,6 +45,7 @@ def calling_hub() -> Hub:
     return hub
 
 
+@over_each_transport
 async def test_handlers_registered_before_entering_get_what_on_connected_sends(rt: Runtime) -> None:
     for _ in range(20):
         received: list[int] = []
@@ -117,6 +118,7 @@ async def test_a_waiting_handler_keeps_no_connection_from_staying_alive(rt: Runt
             gate.set()
 
 
+@over_each_transport
 async def test_a_handler_may_call_the_hub(rt: Runtime) -> None:
     received: list[int] = []
     async with rt.serve(calling_hub()) as server, rt.connect(server.url) as client:

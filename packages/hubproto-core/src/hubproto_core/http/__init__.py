@@ -2,6 +2,7 @@
 
 from ._access_token import AccessToken, TokenProvider
 from ._admission import AccessDenied, Authenticator
+from ._app import AsgiApplication, Moment, SocketInfo
 from ._asgi import AsgiMachine, AsgiMessage, AsgiRequest, AsgiWebSocket, asgi_machine
 from ._client import HubClient
 from ._client_options import ClientOptions
@@ -20,6 +21,7 @@ __all__ = [
     "AccessDenied",
     "AccessToken",
     "AllowedOrigins",
+    "AsgiApplication",
     "AsgiMachine",
     "AsgiMessage",
     "AsgiRequest",
@@ -36,11 +38,13 @@ __all__ = [
     "HttpServerConnection",
     "HubClient",
     "HubServer",
+    "Moment",
     "Mount",
     "Obstacle",
     "OpenSocket",
     "Request",
     "Response",
+    "SocketInfo",
     "SocketMachine",
     "TokenProvider",
     "Tunnel",

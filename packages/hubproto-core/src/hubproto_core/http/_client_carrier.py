@@ -26,6 +26,9 @@ __all__ = ["Carrier", "CarrierOwner"]
 _POLL_LIMIT = 100.0
 """Seconds after which a poll is given up, and the next one sent: servers answer within 90 (SPEC 4.6)."""
 
+_MAX_UNANSWERED = 2
+"""Polls that may be given up one after the other; then the server is gone."""
+
 _KEPT_FOR = 4.0
 """Seconds that the socket of the POSTs is kept while there is nothing to say: less than servers keep theirs, so that
 none is closed while a POST is on its way."""
@@ -82,6 +85,7 @@ class Carrier:
         "_token_due",
         "_token_timeout",
         "_transport",
+        "_unanswered",
         "_unauthorized",
         "max_message_size",
         "owner",
@@ -122,6 +126,7 @@ class Carrier:
         self._farewell = False  # the session is over: what it still says, and DELETE
         self._deleted = False
         self._over = False
+        self._unanswered = 0  # polls that were given up, one after the other
 
     def start(self) -> None:
         """Ask the server for the transport; once."""
@@ -182,6 +187,19 @@ class Carrier:
         socket.abandon()
         self._post = None
         self._wake()
+
+    def poll_answered(self) -> None:
+        """The server is there."""
+        self._unanswered = 0
+
+    def poll_given_up(self, socket: RequestSocket, *, now: float) -> None:
+        """A poll has no answer. Another one, on another socket, shows whether only the way to the server was lost."""
+        self._unanswered += 1
+        if self._unanswered == _MAX_UNANSWERED and self.session is not None:
+            seconds = _MAX_UNANSWERED * _POLL_LIMIT
+            self.lost(ServerGone(socket.url, f"{socket.url} is gone: no poll was answered for {seconds:g} s"), now=now)
+        else:
+            self.listener_used_up(socket)
 
     def accept(self, *, now: float) -> None:
         """The server has accepted the transport."""
@@ -463,7 +481,8 @@ class _PollListener(_Listener):
 
     def handle_timeout(self, *, now: float) -> None:
         if self._deadline is not None and now >= self._deadline and not self._finished:
-            self._carrier.listener_used_up(self)
+            self._carrier.poll_given_up(self, now=now)
+            self._look(now)
         super().handle_timeout(now=now)
 
     def _next_request(self, now: float) -> OutgoingRequest | None:
@@ -474,6 +493,7 @@ class _PollListener(_Listener):
 
     def _begun(self, answer: Answer, now: float) -> None:
         self._deadline = None
+        self._carrier.poll_answered()
 
     def _received(self, data: bytes, now: float) -> None:
         self._carrier.hear(data, now=now)
