@@ -64,7 +64,8 @@ async def freezes(tcp: Tcp) -> None:
 
 
 async def refuses(tcp: Tcp) -> None:
-    tcp.reset()
+    await tcp.receive()
+    await tcp.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 
 
 async def forgets(tcp: Tcp) -> None:

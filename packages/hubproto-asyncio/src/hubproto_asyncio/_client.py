@@ -402,16 +402,12 @@ class _ClientRunner(Runner):
     async def _open(self, machine: ClientSocket) -> None:
         try:
             connected = await self._dial(machine)
-            try:
-                await self._loop.create_connection(
-                    lambda: SocketPump(self, lambda: machine),
-                    sock=connected,
-                    ssl=(self._ssl_context or ssl.create_default_context()) if machine.tls else None,
-                    server_hostname=machine.host if machine.tls else None,
-                )
-            except BaseException:
-                connected.close()  # uvloop does not, where the server has reset it already
-                raise
+            await self._loop.create_connection(
+                lambda: SocketPump(self, lambda: machine),
+                sock=connected,
+                ssl=(self._ssl_context or ssl.create_default_context()) if machine.tls else None,
+                server_hostname=machine.host if machine.tls else None,
+            )
         except _NoTunnel:
             self.run()
         except (OSError, UnicodeError) as error:  # no IDNA name is a UnicodeError
