@@ -20,6 +20,7 @@ from hubproto_asyncio import (
     HubConfig,
     HubError,
     LocalProtocolError,
+    Transport,
     TransportError,
     blocking,
     serve,
@@ -219,9 +220,15 @@ def test_handlers_are_forgotten_and_callbacks_told(host: Host) -> None:
         hub.on("told", heard.append)
         hub.on("Told", lambda _: told.set())
         hub.off("told", heard.append)
+        calls: list[object] = []
+        everything = hub.on_any(lambda target, arguments: calls.append((target, arguments)))
         hub.invoke("Tell", "news")
         assert told.wait(WITHIN)
         hub.off("told")
+        hub.off_any(everything)
+        hub.invoke("Tell", "more")
+        assert hub.transport is Transport.WEB_SOCKETS
+    assert calls == [("told", ["news"])]
     assert heard == ["connecting", name, None]
 
 

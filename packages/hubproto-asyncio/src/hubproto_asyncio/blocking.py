@@ -82,7 +82,7 @@ class HubClient:
             config=config,
             call_headers=call_headers,
         )
-        self._wrapped: list[tuple[str, Any, Any]] = []  # handlers, and what runs them
+        self._wrapped: list[tuple[str | None, Any, Any]] = []  # target or None for any, handlers, and what runs them
         self._thread = _Thread(self._client, self._workers)
         weakref.finalize(self, self._thread.leave_soon).atexit = False
 
@@ -122,6 +122,11 @@ class HubClient:
         """The id by which the hub's methods know this connection; None if negotiation was skipped, or without one."""
         return self._thread.do(lambda: self._client.connection_id)
 
+    @property
+    def transport(self) -> Transport | None:
+        """What carries the connection; None while there is none."""
+        return self._thread.do(lambda: self._client.transport)
+
     @overload
     def invoke(self, target: str, /, *arguments: Any, timeout: float | None = None) -> Any: ...
     @overload
@@ -156,9 +161,7 @@ class HubClient:
         """Call `handler`, a plain function, in a worker thread whenever the hub calls `target`."""
         if handler is None:
             return lambda function: self.on(target, function)
-        if inspect.iscoroutinefunction(handler):
-            raise TypeError(f"the handler of {target!r} is to be a plain function: nothing here could await it")
-        wrapped = self._workers.wrapped(handler)
+        wrapped = self._plain(handler)
         self._thread.do(lambda: self._client.on(target, wrapped))
         self._wrapped.append((target.lower(), handler, wrapped))
         return handler
@@ -170,6 +173,21 @@ class HubClient:
             if name == target.lower() and handler in (None, function):
                 self._wrapped.remove(entry)
                 self._thread.do(functools.partial(self._client.off, target, wrapped))
+
+    def on_any(self, handler: F, /) -> F:
+        """See `hubproto_asyncio.HubClient.on_any`; a plain function, run in a worker thread."""
+        wrapped = self._plain(handler)
+        self._thread.do(lambda: self._client.on_any(wrapped))
+        self._wrapped.append((None, handler, wrapped))
+        return handler
+
+    def off_any(self, handler: Callable[..., Any] | None = None, /) -> None:
+        """Forget one handler of `on_any`, or all of them."""
+        for entry in list(self._wrapped):
+            name, function, wrapped = entry
+            if name is None and handler in (None, function):
+                self._wrapped.remove(entry)
+                self._thread.do(functools.partial(self._client.off_any, wrapped))
 
     def on_connecting(self, callback: F, /) -> F:
         """See `hubproto_asyncio.HubClient.on_connecting`; a plain function, run in a worker thread, as all of these."""
@@ -192,10 +210,14 @@ class HubClient:
         return self._told(self._client.on_closed, callback)
 
     def _told(self, register: Callable[[Any], Any], callback: F) -> F:
-        if inspect.iscoroutinefunction(callback):
-            raise TypeError(f"{callback!r} is to be a plain function: nothing here could await it")
-        self._thread.do(lambda: register(self._workers.wrapped(callback)))
+        wrapped = self._plain(callback)
+        self._thread.do(lambda: register(wrapped))
         return callback
+
+    def _plain(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(f"{function!r} is to be a plain function: nothing here could await it")
+        return self._workers.wrapped(function)
 
     def events(self) -> Iterator[ClientEvent]:
         """Return an iterator of what becomes of the connection from now on."""
