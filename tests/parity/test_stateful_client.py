@@ -68,6 +68,10 @@ async def refuses(tcp: Tcp) -> None:
     await tcp.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 
 
+async def resets(tcp: Tcp) -> None:
+    tcp.reset()
+
+
 async def forgets(tcp: Tcp) -> None:
     await tcp.receive()
     await tcp.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
@@ -94,7 +98,7 @@ async def test_a_call_notices_nothing(
     rt: Runtime, loss: Callable[[Tcp], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "hubproto_core")
-    server = Server(loss, refuses, refuses, goes_on)
+    server = Server(loss, refuses, resets, goes_on)
     async with rt.listen(server) as port:
         async with connect(rt, port, silence_timeout=0.2, keep_alive_interval=5.0) as client:
             client.on_reconnecting(lambda error: pytest.fail(f"lost: {error}"))

@@ -402,12 +402,18 @@ class _ClientRunner(Runner):
     async def _open(self, machine: ClientSocket) -> None:
         try:
             connected = await self._dial(machine)
-            await self._loop.create_connection(
-                lambda: SocketPump(self, lambda: machine),
-                sock=connected,
-                ssl=(self._ssl_context or ssl.create_default_context()) if machine.tls else None,
-                server_hostname=machine.host if machine.tls else None,
-            )
+            try:
+                transport, _ = await self._loop.create_connection(
+                    lambda: SocketPump(self, lambda: machine),
+                    sock=connected,
+                    ssl=(self._ssl_context or ssl.create_default_context()) if machine.tls else None,
+                    server_hostname=machine.host if machine.tls else None,
+                )
+            except OSError:
+                connected.close()
+                raise
+            if transport.is_closing():  # it was reset at once: uvloop had no time to make the socket its own
+                connected.close()
         except _NoTunnel:
             self.run()
         except (OSError, UnicodeError) as error:  # no IDNA name is a UnicodeError
