@@ -376,11 +376,17 @@ class AsgiWebSocket(_Scope):
             self.session.shut_down(now=now)
         super().shut_down(now=now)
 
+    def replaced(self, *, now: float) -> None:
+        """Another WebSocket carries the session from now on: say goodbye here."""
+        self._accepted = None
+        self._say_goodbye(now)
+        self._server.effects.append(Wake(self))
+
     def _lost(self, error: HubProtoError | None, now: float) -> None:
         accepted, self._accepted = self._accepted, None
-        if accepted is not None and self._endpoint is not None:
+        if accepted is not None:
             accepted.session.receive_eof(error, now=now)
-            self._endpoint.release(accepted.token)
+            accepted.detach(self, now=now)
 
     def _speak(self, now: float) -> None:
         self._seen = now
@@ -393,9 +399,12 @@ class AsgiWebSocket(_Scope):
         elif payload:
             self._output.append({"type": "websocket.send", "bytes": payload})
         if session.closed is not None:
-            self._close_sent = True
-            self._output.append({"type": "websocket.close", "code": _NORMAL})
-            self._timers.arm(Timer.CLOSE, now + self._close_timeout)
+            self._say_goodbye(now)
+
+    def _say_goodbye(self, now: float) -> None:
+        self._close_sent = True
+        self._output.append({"type": "websocket.close", "code": _NORMAL})
+        self._timers.arm(Timer.CLOSE, now + self._close_timeout)
 
     def _pass_time(self, now: float) -> None:
         session = self.session
@@ -427,7 +436,7 @@ class AsgiWebSocket(_Scope):
             self._timers.clear()
             self._accepted = answer
             self._close_timeout = endpoint.config.close_timeout
-            answer.session.carrier = self
+            answer.attach(self, now=now)
             self._output.append({"type": "websocket.accept"})
         else:
             assert isinstance(answer, Response)
