@@ -7,15 +7,26 @@ from typing import Any
 
 import pytest
 
-from hubproto_core import Effect, EffectQueue, Hub, HubConfig, Registry, Transport, Wake
+from hubproto_core import Effect, EffectQueue, Hub, HubConfig, Registry, Transport, TransportError, Wake
 from hubproto_core.http import Endpoint, EndpointConfig, Exchange, Request, Response, WebSocketAccepted
 from tests.http._site import Entropy
 
 UPGRADE = {"connection": "upgrade", "upgrade": "websocket"}
 
 
+class Socket:
+    """A WebSocket, as an endpoint sees it."""
+
+    def __init__(self) -> None:
+        self.left = False
+
+    def replaced(self, *, now: float) -> None:
+        self.left = True
+
+
 class Served:
     def __init__(self, *transports: Transport, **options: Any) -> None:
+        self.socket = Socket()
         self.effects: EffectQueue[Effect] = EffectQueue()
         self.registry = Registry(owner="the server")
         self.endpoint = Endpoint(
@@ -40,6 +51,7 @@ class Served:
     def open(self, query: str = "", headers: dict[str, str] | None = None) -> WebSocketAccepted:
         answer = self.endpoint.handle(Request("GET", f"/?{query}", {**UPGRADE, **(headers or {})}), "host", now=0.0)
         assert isinstance(answer, WebSocketAccepted)
+        answer.attach(self.socket, now=0.0)
         return answer
 
 
@@ -90,7 +102,7 @@ def test_negotiation_may_be_skipped() -> None:
     served = Served()
     first, second = served.open(), served.open("id=")
     assert first.session.connection_id != second.session.connection_id
-    assert first.token != second.token
+    assert first.session is not second.session
 
 
 def test_a_session_knows_the_request_that_opened_it() -> None:
@@ -105,12 +117,12 @@ def test_a_token_opens_one_websocket() -> None:
     served = Served()
     token = served.negotiate()["connectionToken"]
     accepted = served.open(f"ID={token}")
-    assert accepted.token == token
     answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), "host", now=0.0)
     assert isinstance(answer, Response)
     assert (answer.status, answer.body) == (409, b"")
-    served.endpoint.release(token)
-    served.endpoint.release(token)
+    accepted.session.receive_eof(TransportError("cut"), now=0.0)
+    accepted.detach(served.socket, now=0.0)
+    accepted.detach(served.socket, now=0.0)
     answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), "host", now=0.0)
     assert isinstance(answer, Response)
     assert answer.status == 404
@@ -150,7 +162,7 @@ def test_other_methods_are_refused(method: str) -> None:
 )
 def test_a_websocket_s_token_is_good_for_nothing_else(method: str, status: int, body: bytes) -> None:
     served = Served()
-    answer = served.ask(method, f"id={served.open().token}")
+    answer = served.ask(method, f"id={served.open().session.connection_id}")
     assert (answer.status, answer.body) == (status, body)
 
 

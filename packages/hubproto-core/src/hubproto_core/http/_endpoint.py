@@ -46,9 +46,9 @@ class EndpointConfig:
     (SPEC 4.8)."""
 
     stateful: bool = False
-    """Let clients that ask for it reconnect statefully, AllowStatefulReconnects: a WebSocket that breaks may be replaced
-    within `HubConfig.resume_window`, and nothing is lost (SPEC 4.7). It costs up to `HubConfig.replay_buffer` bytes for
-    each of them."""
+    """Let clients that ask for it reconnect statefully, AllowStatefulReconnects: a WebSocket that breaks may be
+    replaced within `HubConfig.resume_window`, and nothing is lost (SPEC 4.7). For each of them, up to
+    `HubConfig.replay_buffer` bytes are kept that may have to be sent again."""
 
     receive_buffer: int = 65536
     """Bytes of posted bodies kept for a connection whose transport has not been chosen, ApplicationMaxBufferSize."""
