@@ -52,6 +52,11 @@ def javascript() -> list[str]:
     return _javascript("checks.mjs")
 
 
+def cuts() -> list[str]:
+    """The command that drives the JavaScript client over connections that break; to be given the number of cuts last."""
+    return _javascript("cuts.mjs")
+
+
 def browser() -> list[str]:
     """The command that runs the JavaScript checks in a browser, to be given the port of the page first."""
     program = _installed("chromium")

@@ -26,3 +26,15 @@ def test_checks(
         print(f"\nMicrosoft's JavaScript client, {transport}, {encoding}, against {adapter}:\n{checks.output}", end="")
     assert not checks.failed, checks.failed
     assert checks.total == f"{len(checks.results)}/{len(checks.results)}"
+
+
+@pytest.mark.timeout(300)
+@everywhere
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+def test_cuts(start: StartLab, adapter: str, encoding: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """200 cuts at random moments during calls, downloads and uploads: with stateful reconnect nobody notices."""
+    checks = _peers.run_checks([*_peers.cuts(), f"{start().url}/hub", encoding, "200"])
+    with capsys.disabled():
+        print(f"\nMicrosoft's JavaScript client, 200 cuts, {encoding}, against {adapter}:\n{checks.output}", end="")
+    assert checks.results
+    assert not checks.failed, checks.failed

@@ -1,0 +1,146 @@
+"""Recorded conversations over one connection whose WebSocket is replaced (stateful.jsonl): playing one over real sockets.
+
+The format is in README.md. The reference is given a pause after each step; here a step waits for what it expects, and a
+moment longer for what it does not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tests.interop._link import LIMIT, Closed, Link, Record, Refused
+
+QUIET = 0.05
+"""How long (s) a silence must last to show that nothing else comes."""
+ACK_DELAY = 2.5  # s; an Ack comes within one second, and the reference may be as late again
+
+Heard = dict[str, Any]
+
+
+class Negotiation(msgspec.Struct, frozen=True, rename="camel"):
+    """What the client asks for, and what the server says of it."""
+
+    use_stateful_reconnect: bool
+    answered: bool | None
+
+
+class Step(msgspec.Struct, frozen=True, rename="camel"):
+    """What happens, on the newest socket or `on` another one, and what is received before the next step."""
+
+    negotiate: Negotiation | None = None
+    open: int | None = None
+    cut: int | None = None
+    close_frame: int | None = None
+    send: str = ""
+    on: int | None = None
+    wait: int = 0
+    receive: list[Heard] = []
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """One line of the file."""
+
+    topic: str
+    name: str
+    steps: list[Step]
+    better: str = ""
+
+
+def load(path: Path) -> list[Conversation]:
+    """The conversations of a file, one a line."""
+    return msgspec.json.decode(b"[" + b",".join(path.read_bytes().splitlines()) + b"]", type=list[Conversation])
+
+
+class _Player:
+    """One connection, and all of its sockets."""
+
+    def __init__(self, base: str, sockets: ExitStack) -> None:
+        self._base = base
+        self._sockets = sockets
+        self._token = ""
+        self._links: dict[int, Link] = {}
+        self._refused: set[int] = set()
+        self._told: set[int] = set()
+        self._newest = 0
+        self._early: list[Heard] = []
+
+    def perform(self, step: Step) -> list[Heard]:
+        """Do what the step does; return what can be said of it at once."""
+        if step.negotiate is not None:
+            answered = self._negotiate(step.negotiate.use_stateful_reconnect)
+            assert answered == step.negotiate.answered, f"negotiated: {answered}"
+        if step.open is not None:
+            return self._open(step.open)
+        if step.cut is not None:
+            self._links[step.cut].reset()
+            self._told.add(step.cut)
+        if step.close_frame is not None:
+            self._links[step.close_frame].close()
+        if step.send:
+            where = self._newest if step.on is None else step.on
+            if where in self._refused:
+                return [{"sendFailed": True}]
+            self._links[where].send(step.send)
+        return []
+
+    def hear(self, wanted: list[Heard], at_once: list[Heard], wait: float) -> list[Heard]:
+        """Return what comes: wait for all that is wanted, then for a silence."""
+        heard = at_once
+        deadline = time.monotonic() + max(LIMIT if wanted else 0.0, wait)
+        calm = time.monotonic() + wait
+        while time.monotonic() < deadline:
+            before = len(heard)
+            for number, link in self._links.items():
+                link.until(lambda: False, QUIET)
+                heard += [{"socket": number, "text": record.text} for record in link.records]
+                link.records.clear()
+                if link.closed is not None and number not in self._told:
+                    self._told.add(number)
+                    heard.append({"socket": number, "closed": link.closed.code})
+            if len(heard) >= len(wanted) and len(heard) == before and time.monotonic() >= calm:
+                break
+        return heard
+
+    def _negotiate(self, stateful: bool) -> bool | None:
+        query = "&useStatefulReconnect=true" if stateful else ""
+        request = urllib.request.Request(f"{self._base}/hub/negotiate?negotiateVersion=1{query}", method="POST")
+        with urllib.request.urlopen(request, timeout=LIMIT) as response:
+            members = json.load(response)
+        self._token = members["connectionToken"]
+        answered: bool | None = members.get("useStatefulReconnect")
+        return answered
+
+    def _open(self, number: int) -> list[Heard]:
+        self._newest = number
+        try:
+            link = Link(f"{self._base}/hub?id={self._token}")
+        except Refused as refused:
+            self._refused.add(number)
+            return [{"socket": number, "refused": refused.status, "body": refused.body}]
+        self._links[number] = self._sockets.enter_context(link)
+        return []
+
+
+def is_ack(entry: Heard) -> bool:
+    """Whether it is an Ack, which comes when its time has come."""
+    return '"type":8' in entry.get("text", "")
+
+
+def play(conversation: Conversation, base: str) -> list[str]:
+    """Play a conversation against the server at `base`; the differences, one a line."""
+    differences: list[str] = []
+    with ExitStack() as sockets:
+        player = _Player(base, sockets)
+        for number, step in enumerate(conversation.steps):
+            at_once = player.perform(step)
+            got = player.hear(step.receive, at_once, step.wait / 1000)
+            if got != step.receive:
+                differences.append(f"step {number}: expected {step.receive}, got {got}")
+    return differences
