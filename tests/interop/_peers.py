@@ -53,7 +53,7 @@ def javascript() -> list[str]:
 
 
 def cuts() -> list[str]:
-    """The command that drives the JavaScript client over connections that break; to be given the number of cuts last."""
+    """The command that drives the JavaScript client while its connections break; to be given the number of cuts."""
     return _javascript("cuts.mjs")
 
 

@@ -1,4 +1,4 @@
-"""Recorded conversations over one connection whose WebSocket is replaced (stateful.jsonl): playing one over real sockets.
+"""Recorded conversations over one connection whose WebSocket is replaced: playing one over real sockets.
 
 The format is in README.md. The reference is given a pause after each step; here a step waits for what it expects, and a
 moment longer for what it does not.
@@ -7,6 +7,7 @@ moment longer for what it does not.
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from contextlib import ExitStack
@@ -15,11 +16,12 @@ from typing import Any
 
 import msgspec
 
-from tests.interop._link import LIMIT, Closed, Link, Record, Refused
+from tests.interop._link import LIMIT, Link, Refused
 
 QUIET = 0.05
 """How long (s) a silence must last to show that nothing else comes."""
-ACK_DELAY = 2.5  # s; an Ack comes within one second, and the reference may be as late again
+ACK_LIMIT = 2.5
+"""How long (s) an Ack may take: it comes within one second, and the reference's may be as late again."""
 
 Heard = dict[str, Any]
 
@@ -43,6 +45,11 @@ class Step(msgspec.Struct, frozen=True, rename="camel"):
     wait: int = 0
     receive: list[Heard] = []
 
+    @property
+    def counted(self) -> int:
+        """How many messages the client sends that count."""
+        return len(re.findall(r'"type":[1-5]\b', self.send))
+
 
 class Conversation(msgspec.Struct, frozen=True):
     """One line of the file."""
@@ -51,6 +58,11 @@ class Conversation(msgspec.Struct, frozen=True):
     name: str
     steps: list[Step]
     better: str = ""
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether that was agreed on."""
+        return any(step.negotiate is not None and step.negotiate.answered for step in self.steps)
 
 
 def load(path: Path) -> list[Conversation]:
@@ -90,8 +102,8 @@ class _Player:
             self._links[where].send(step.send)
         return []
 
-    def hear(self, wanted: list[Heard], at_once: list[Heard], wait: float) -> list[Heard]:
-        """Return what comes: wait for all that is wanted, then for a silence."""
+    def hear(self, wanted: list[Heard], at_once: list[Heard], wait: float, acknowledged: list[int]) -> list[Heard]:
+        """Return what comes: wait for all that is wanted, then for a silence. Acks are put aside."""
         heard = at_once
         deadline = time.monotonic() + max(LIMIT if wanted else 0.0, wait)
         calm = time.monotonic() + wait
@@ -99,7 +111,13 @@ class _Player:
             before = len(heard)
             for number, link in self._links.items():
                 link.until(lambda: False, QUIET)
-                heard += [{"socket": number, "text": record.text} for record in link.records]
+                for record in link.records:
+                    entry = {"socket": number, "text": record.text}
+                    ack = _ack(entry)
+                    if ack is None:
+                        heard.append(entry)
+                    else:
+                        acknowledged.append(ack)
                 link.records.clear()
                 if link.closed is not None and number not in self._told:
                     self._told.add(number)
@@ -128,19 +146,38 @@ class _Player:
         return []
 
 
-def is_ack(entry: Heard) -> bool:
-    """Whether it is an Ack, which comes when its time has come."""
-    return '"type":8' in entry.get("text", "")
-
-
 def play(conversation: Conversation, base: str) -> list[str]:
-    """Play a conversation against the server at `base`; the differences, one a line."""
+    """Play a conversation against the server at `base`; the differences, one a line.
+
+    An Ack comes when its time has come, so it belongs to no step: but the last one that was recorded, or one that says
+    more, must have come in the end, and none may say more than there was.
+    """
     differences: list[str] = []
+    acknowledged = [0]
     with ExitStack() as sockets:
         player = _Player(base, sockets)
         for number, step in enumerate(conversation.steps):
             at_once = player.perform(step)
-            got = player.hear(step.receive, at_once, step.wait / 1000)
-            if got != step.receive:
-                differences.append(f"step {number}: expected {step.receive}, got {got}")
+            wanted = [entry for entry in step.receive if _ack(entry) is None]
+            got = player.hear(wanted, at_once, step.wait / 1000, acknowledged)
+            if _by_socket(got) != _by_socket(wanted):
+                differences.append(f"step {number}: expected {wanted}, got {got}")
+        due = max((_ack(entry) or 0 for step in conversation.steps for entry in step.receive), default=0)
+        deadline = time.monotonic() + ACK_LIMIT
+        while acknowledged[-1] < due and time.monotonic() < deadline:
+            differences += [f"after the last step: {entry}" for entry in player.hear([], [], 0, acknowledged)]
+    most = sum(step.counted for step in conversation.steps) if conversation.is_stateful else 0
+    if not due <= acknowledged[-1] <= most or acknowledged != sorted(set(acknowledged)):
+        differences.append(f"expected an Ack of {due}, and none above {most}, got {acknowledged[1:]}")
     return differences
+
+
+def _ack(entry: Heard) -> int | None:
+    """What is acknowledged, if it is an Ack."""
+    found = re.fullmatch(r'{"type":8,"sequenceId":(\d+)}', entry.get("text", ""))
+    return None if found is None else int(found[1])
+
+
+def _by_socket(heard: list[Heard]) -> list[Heard]:
+    """The same, in the order of each socket; between two of them there is none."""
+    return sorted(heard, key=lambda entry: entry.get("socket", -1))

@@ -10,6 +10,7 @@ from tests.interop import _peers
 from tests.interop._lab import Lab
 from tests.interop.conftest import everywhere
 
+
 @pytest.mark.timeout(300)
 @everywhere
 @pytest.mark.parametrize(("transport", "encoding"), [*_peers.CARRIED, ("auto", "json")])
