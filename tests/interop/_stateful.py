@@ -64,6 +64,11 @@ class Conversation(msgspec.Struct, frozen=True):
         """Whether that was agreed on."""
         return any(step.negotiate is not None and step.negotiate.answered for step in self.steps)
 
+    @property
+    def ends(self) -> bool:
+        """Whether a socket is closed: then it need not come to an Ack."""
+        return any("closed" in entry for step in self.steps for entry in step.receive)
+
 
 def load(path: Path) -> list[Conversation]:
     """The conversations of a file, one a line."""
@@ -105,8 +110,8 @@ class _Player:
     def hear(self, wanted: list[Heard], at_once: list[Heard], wait: float, acknowledged: list[int]) -> list[Heard]:
         """Return what comes: wait for all that is wanted, then for a silence. Acks are put aside."""
         heard = at_once
-        deadline = time.monotonic() + max(LIMIT if wanted else 0.0, wait)
         calm = time.monotonic() + wait
+        deadline = calm + LIMIT
         while time.monotonic() < deadline:
             before = len(heard)
             for number, link in self._links.items():
@@ -162,7 +167,7 @@ def play(conversation: Conversation, base: str) -> list[str]:
             got = player.hear(wanted, at_once, step.wait / 1000, acknowledged)
             if _by_socket(got) != _by_socket(wanted):
                 differences.append(f"step {number}: expected {wanted}, got {got}")
-        due = max((_ack(entry) or 0 for step in conversation.steps for entry in step.receive), default=0)
+        due = 0 if conversation.ends else max(_ack(entry) or 0 for step in conversation.steps for entry in step.receive)
         deadline = time.monotonic() + ACK_LIMIT
         while acknowledged[-1] < due and time.monotonic() < deadline:
             differences += [f"after the last step: {entry}" for entry in player.hear([], [], 0, acknowledged)]
