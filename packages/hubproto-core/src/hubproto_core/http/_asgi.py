@@ -31,7 +31,7 @@ AsgiMessage = MutableMapping[str, Any]
 
 _BAD_REQUEST = 400
 _NO_CONTENT = 204
-_NORMAL, _CUT_OFF = 1000, 1006
+_NORMAL, _NO_STATUS, _CUT_OFF = 1000, 1005, 1006
 _NO_WEBSOCKET = Response(404, f"{Transport.WEB_SOCKETS} transport not supported by this end point type".encode())
 _GOING_AWAY = Response(503)
 _TOO_SLOW = Response(408)
@@ -361,8 +361,7 @@ class AsgiWebSocket(_Scope):
             case "websocket.connect":
                 self._ask(now)
             case "websocket.disconnect":
-                cut_off = message.get("code") == _CUT_OFF
-                lost = TransportError("The WebSocket was cut off without a close frame.") if cut_off else None
+                lost = TransportError("The WebSocket was cut off without a close frame.") if _cut_off(message) else None
                 self.receive_eof(lost, now=now)
             case _:
                 if self.session is not None:
@@ -446,6 +445,12 @@ class AsgiWebSocket(_Scope):
         if self._can_answer:
             return _whole("websocket.http.response", response)
         return [{"type": "websocket.close"}]  # which the server answers with status 403
+
+
+def _cut_off(message: AsgiMessage) -> bool:
+    """Whether a WebSocket has ended without a close frame. uvicorn tells by leaving out the reason."""
+    code = message.get("code")
+    return code == _CUT_OFF or (code == _NO_STATUS and "reason" not in message)
 
 
 def _path_within(scope: Mapping[str, Any]) -> str:
