@@ -35,14 +35,17 @@ class Proxy {
         const server = net.connect(Number(this.target.port), this.target.hostname);
         const ends = [client, server];
         const broken = () => ends.forEach((socket) => socket.destroy());
-        let doomed = false, upgraded = false;
+        let doomed = false, dead = false, upgraded = false;
         for (const [from, to] of [[client, server], [server, client]]) {
             from.setNoDelay(true);
             from.on("error", () => {});
             from.on("end", broken).on("close", () => from !== server && server.end());
             from.on("data", (data) => {
+                if (dead) {
+                    return; // behind what has been lost nothing may arrive
+                }
                 if (doomed) { // the cut comes in the middle of something
-                    doomed = false;
+                    dead = true;
                     to.write(data.subarray(0, Math.floor(Math.random() * data.length)), () => this.cut(client, server));
                 } else {
                     to.write(data);
