@@ -17,11 +17,11 @@ const LIMIT = 120; // seconds for all
 const CALLS = 20, ITEMS = 120; // of one round
 const CALM = 20, STORMY = 60; // milliseconds that a WebSocket lives: at least, and at random on top of that
 
-/** A TCP proxy that breaks WebSockets, `cuts` times. */
+/** A TCP proxy that breaks WebSockets, as often as `left` says. */
 class Proxy {
-    constructor(target, cuts) {
+    constructor(target) {
         this.target = new URL(target);
-        this.left = cuts;
+        this.left = 0;
         this.kinds = { reset: 0, closed: 0, halfOpen: 0 };
         this.server = net.createServer((client) => this.carry(client));
     }
@@ -52,7 +52,7 @@ class Proxy {
                 }
                 // Its first message behind the opening shows that the client has come back as a whole: one that is cut
                 // before does not try again.
-                if (upgraded && from === client) {
+                if (upgraded && from === client && this.left > 0) {
                     upgraded = false;
                     setTimeout(() => {
                         doomed = this.left > 0 && !client.destroyed;
@@ -111,7 +111,7 @@ async function round(connection, number) {
 }
 
 async function check(cuts) {
-    const proxy = new Proxy(url, cuts);
+    const proxy = new Proxy(url);
     const connection = new HubConnectionBuilder()
         .withUrl(await proxy.listen(), { transport: HttpTransportType.WebSockets })
         .withHubProtocol(new protocols[encoding]())
@@ -121,6 +121,7 @@ async function check(cuts) {
     const closed = new Promise((_, reject) => connection.onclose((error) => reject(error ?? new Error("closed"))));
     closed.catch(() => {});
     await connection.start();
+    proxy.left = cuts; // not before, for who is cut in the handshake has nothing to resume
     const id = connection.connectionId;
     let rounds = 0;
     while (proxy.left > 0) {
