@@ -39,6 +39,9 @@ WORLDS = {
     "asyncio-uvloop": ([CORE_HTTP, ASYNCIO_UVLOOP], "sockets", ["tests/parity", "tests/native"]),
 }
 
+# Most tests wait for sockets and for other programs, so more of them run at a time than there are processors.
+SIDE_BY_SIDE = ["--numprocesses", "3", "--dist", "worksteal"]
+
 
 def install(session: nox.Session, *packages: str, group: str | None = None) -> None:
     """Install *packages* of ours, editable, and what a dependency group of the workspace names."""
@@ -70,7 +73,7 @@ def tests(session: nox.Session, world: str) -> None:
     """The tests that need nothing from outside, in one world: with no more installed than it is about."""
     packages, group, folders = WORLDS[world]
     install(session, *packages, group=group)
-    session.run("pytest", *folders, *session.posargs, env={"HUBPROTO_WORLD": world})
+    session.run("pytest", *SIDE_BY_SIDE, *folders, *session.posargs, env={"HUBPROTO_WORLD": world})
 
 
 @nox.session
@@ -92,7 +95,9 @@ def fuzz(session: nox.Session) -> None:
     install(session, CORE_HTTP, group="fuzz")
     session.run("python", "-m", "fuzz.run", "--minutes", options.minutes, *rest)
     if not rest:
-        session.run("pytest", "tests/core/test_machine.py", env={"HUBPROTO_FUZZ_MINUTES": options.minutes})
+        session.run(
+            "pytest", *SIDE_BY_SIDE, "tests/core/test_machine.py", env={"HUBPROTO_FUZZ_MINUTES": options.minutes}
+        )
 
 
 @nox.session
@@ -110,7 +115,7 @@ def bench(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Microsoft's clients and server at the other end; tests/interop/README.md says where they come from."""
     install(session, CORE_HTTP, TRIO, ASYNCIO, group="interop")
-    session.run("pytest", "tests/interop", "-ra", "-v", *session.posargs)
+    session.run("pytest", *SIDE_BY_SIDE, "tests/interop", "-ra", "-v", *session.posargs)
 
 
 @nox.session

@@ -10,6 +10,7 @@ import pytest
 from hubproto_core import Effect, EffectQueue, Hub, HubConfig, Registry, Transport, TransportError, Wake
 from hubproto_core.http import Endpoint, EndpointConfig, Exchange, Request, Response, WebSocketAccepted
 from tests.http._site import Entropy
+from tests.kit.wire import HANDSHAKE_2
 
 UPGRADE = {"connection": "upgrade", "upgrade": "websocket"}
 
@@ -48,10 +49,12 @@ class Served:
         assert isinstance(answer, Response)
         return answer
 
-    def open(self, query: str = "", headers: dict[str, str] | None = None) -> WebSocketAccepted:
+    def open(
+        self, query: str = "", headers: dict[str, str] | None = None, socket: Socket | None = None
+    ) -> WebSocketAccepted:
         answer = self.endpoint.handle(Request("GET", f"/?{query}", {**UPGRADE, **(headers or {})}), "host", now=0.0)
         assert isinstance(answer, WebSocketAccepted)
-        answer.attach(self.socket, now=0.0)
+        answer.attach(socket or self.socket, now=0.0)
         return answer
 
 
@@ -126,6 +129,25 @@ def test_a_token_opens_one_websocket() -> None:
     answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), "host", now=0.0)
     assert isinstance(answer, Response)
     assert answer.status == 404
+
+
+def test_a_websocket_that_has_been_replaced_has_no_say() -> None:
+    served = Served(stateful=True)
+    token = served.negotiate("negotiateVersion=1&useStatefulReconnect=true")["connectionToken"]
+    session, (first, second, third) = served.open(f"id={token}").session, (served.socket, Socket(), Socket())
+    session.receive_data(HANDSHAKE_2, now=0.0)
+    again = served.open(f"id={token}", socket=second)
+    assert (first.left, second.left) == (True, False)
+    again.detach(first, now=0.0)
+    assert session.carrier is second
+    session.receive_eof(TransportError("cut"), now=0.0)
+    again.detach(second, now=0.0)
+    assert session.carrier is not second  # its connection looks after it, and hears of all
+    assert session.effects is not served.effects
+    served.open(f"id={token}", socket=third)
+    assert session.carrier is third
+    assert session.effects is served.effects  # as directly as before
+    assert second.left is False  # it has gone by itself
 
 
 def test_the_public_id_opens_nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from hubproto_core import Call, Hub, HubConfig, Principal, TransportError, authenticated
+from hubproto_core import Call, Hub, HubConfig, HubSession, Principal, TransportError, authenticated
 from hubproto_core.http import AsgiMachine, AsgiMessage, EndpointConfig, HttpConfig, Request, asgi_machine
 from tests.http._site import Site, Socket, answers, http, masked, split, upgrade
 from tests.kit.shell import WAITS
@@ -290,6 +290,9 @@ def test_only_websockets_are_replaced() -> None:
     body = b'{"protocol":"json","version":2}\x1e'.decode()
     assert stage.site.socket().ask(http("POST", f"/chat?id={token}", body=body)).status == 200
     assert b"data: {}" in socket.take()
+    (session,) = stage.server._sessions()
+    assert isinstance(session, HubSession)
+    assert not session.stateful
     socket.conn.receive_eof(TransportError("cut"), now=0.0)
     assert stage.site.socket().ask(http("POST", f"/chat?id={token}", body="x")).status == 404
 
@@ -359,6 +362,29 @@ def test_an_old_websocket_that_takes_nothing_does_not_keep_the_new_one_waiting()
     first.conn.handle_timeout(now=1.0)
     assert first.conn.data_to_send(now=1.0) == b"\x88\x02\x03\xe8"
     assert first.conn.next_timeout() == 11.0  # a pump that is not stuck has so long to write the close frame
+
+
+def test_an_old_websocket_is_woken_to_say_goodbye() -> None:
+    stage = OwnStage()
+    token, first = stage.begin()
+    assert isinstance(first, OwnLine)
+    stage.shell.was_woken(first.conn)
+    stage.open(token)
+    assert stage.shell.was_woken(first.conn)
+
+
+def test_a_broken_websocket_takes_nothing_from_the_next_one() -> None:
+    """Its pump asks once more what there is to write, when the client is back already."""
+    stage = OwnStage()
+    token, first = stage.begin()
+    assert isinstance(first, OwnLine)
+    first.conn.receive_eof(TransportError("cut"), now=0.0)
+    second = stage.open(token)
+    assert first.socket.take() == b""
+    first.conn.receive_data(masked(1, pack(add("1", 1, 2))), now=0.0)
+    first.conn.receive_eof(TransportError("closed"), now=0.0)
+    assert second.hear() == [sequence(1)]
+    assert second.ask(add("1", 1, 2)) == [result("1", 3)]
 
 
 def test_a_frame_that_was_cut_in_two_is_forgotten() -> None:

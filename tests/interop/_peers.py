@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -152,6 +153,19 @@ def _prepare(
 
     What they fetch goes into the folder `into`, which is removed before.
     """
+    with (folder / ".preparing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run side by side want it at the same time
+        _prepare_alone(peer, folder, inputs, steps, environment or {}, into)
+
+
+def _prepare_alone(
+    peer: str,
+    folder: Path,
+    inputs: Iterable[str],
+    steps: Iterable[list[str]],
+    environment: Mapping[str, str],
+    into: str,
+) -> None:
     files = sorted(path for pattern in inputs for path in folder.glob(pattern))
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     stamp = folder / into / ".installed-from"
@@ -163,7 +177,7 @@ def _prepare(
             run = subprocess.run(
                 step,
                 cwd=ROOT,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **environment},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -27,7 +27,27 @@ HOSTS = ADAPTERS if ADAPTERS == ["reference"] else [*ADAPTERS, *lab_asgi.ONE_OF_
 everywhere = pytest.mark.parametrize("adapter", HOSTS, indirect=True)
 
 StartLab = Callable[..., Lab]
+Show = Callable[[str], None]
 Proxy = Callable[..., AbstractContextManager[Nginx]]
+
+
+@pytest.fixture
+def show(request: pytest.FixtureRequest) -> Show:
+    """`show(text)` has the text printed at the end of the session, whether the test passes or not."""
+
+    def show(text: str) -> None:
+        request.node.user_properties.append(("shown", text))
+
+    return show
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests want to be seen; the reports bring it from wherever they ran."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, text in report.user_properties:
+                if name == "shown":
+                    terminalreporter.write_line(text)
 
 
 @pytest.fixture(scope="session", params=ADAPTERS)

@@ -22,6 +22,7 @@ from hubproto_asyncio import connect
 from tests.http._site import masked, upgrade
 from tests.interop import _peers, lab_asgi
 from tests.interop._lab import STOP_LIMIT, Labs, poll
+from tests.interop.conftest import Show
 from tests.kit.wire import HANDSHAKE
 
 MIB = 1024 * 1024
@@ -112,7 +113,7 @@ class Mute:
 
 
 @pytest.mark.parametrize("host", lab_asgi.HOSTS)
-def test_a_client_that_does_not_read_is_given_up(labs: Labs, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_does_not_read_is_given_up(labs: Labs, host: str, show: Show) -> None:
     """The servers and the kernel hold little for it: nearly all of it waits in the hub, which counts it."""
     lab = labs.start(host, LAB_SENDLIMIT=str(MIB))
 
@@ -126,6 +127,5 @@ def test_a_client_that_does_not_read_is_given_up(labs: Labs, host: str, capsys: 
 
     with Mute(lab.port):
         sent = asyncio.run(main())
-    with capsys.disabled():
-        print(f"\n{host}: given up after {sent / MIB:.2f} MiB, of which the hub held 1")
+    show(f"{host}: given up after {sent / MIB:.2f} MiB, of which the hub held 1")
     assert sent < 2 * MIB

@@ -8,18 +8,15 @@ import pytest
 
 from tests.interop import _peers
 from tests.interop._lab import Lab
-from tests.interop.conftest import everywhere
+from tests.interop.conftest import Show, everywhere
 
 
 @pytest.mark.timeout(300)
 @everywhere
 @pytest.mark.parametrize(("transport", "encoding"), [*_peers.CARRIED, ("auto", "json")])
-def test_checks(
-    dotnet: Path, lab: Lab, adapter: str, transport: str, encoding: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_checks(dotnet: Path, lab: Lab, adapter: str, transport: str, encoding: str, show: Show) -> None:
     """Every check passes."""
     checks = _peers.run_checks([str(dotnet / "client"), f"{lab.url}/hub", transport, encoding])
-    with capsys.disabled():
-        print(f"\nMicrosoft's .NET client, {transport}, {encoding}, against {adapter}:\n{checks.output}", end="")
+    show(f"Microsoft's .NET client, {transport}, {encoding}, against {adapter}:\n{checks.output}")
     assert not checks.failed, checks.failed
     assert checks.total == f"{len(checks.results)}/{len(checks.results)}"

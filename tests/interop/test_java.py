@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.interop import _peers
-from tests.interop.conftest import StartLab
+from tests.interop.conftest import Show, StartLab
 
 PACE = {"LAB_KEEPALIVE": "1", "LAB_TIMEOUT": "2"}
 """Short enough for a silent connection to need pings from both sides while a check looks on."""
@@ -16,12 +16,9 @@ TRANSPORTS = ["ws", "lp"]
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_checks(
-    java: list[str], start: StartLab, adapter: str, transport: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_checks(java: list[str], start: StartLab, adapter: str, transport: str, show: Show) -> None:
     """Every check passes."""
     checks = _peers.run_checks([*java, f"{start(**PACE).url}/hub", transport, "json"], PACE)
-    with capsys.disabled():
-        print(f"\nMicrosoft's Java client, {transport}, against {adapter}:\n{checks.output}", end="")
+    show(f"Microsoft's Java client, {transport}, against {adapter}:\n{checks.output}")
     assert not checks.failed, checks.failed
     assert checks.total == f"{len(checks.results)}/{len(checks.results)}"
