@@ -380,10 +380,11 @@ def test_a_broken_websocket_takes_nothing_from_the_next_one() -> None:
     assert isinstance(first, OwnLine)
     first.conn.receive_eof(TransportError("cut"), now=0.0)
     second = stage.open(token)
+    stage.server.context(stage.hub).clients.all.send("News")
     assert first.socket.take() == b""
+    assert second.hear() == [sequence(1), {"type": 1, "target": "News", "arguments": []}]
     first.conn.receive_data(masked(1, pack(add("1", 1, 2))), now=0.0)
     first.conn.receive_eof(TransportError("closed"), now=0.0)
-    assert second.hear() == [sequence(1)]
     assert second.ask(add("1", 1, 2)) == [result("1", 3)]
 
 
