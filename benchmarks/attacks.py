@@ -1,9 +1,9 @@
 """Attacks on a server, one after another, while honest clients go on: `python -m benchmarks.attacks` (Linux).
 
 The server, the attacker and the honest clients are a process each. What must come out: an honest client's echo takes no
-more than three times as long as it does when all is quiet (the median of both), the server's memory returns to within
-a tenth of what it was, and it logs no error. Each attack is rehearsed once before it is measured: what Python's
-allocator then keeps for the next time is no leak, but a second round must not need more.
+more than three times as long as it does when all is quiet (the median of both), the server's memory and the number of
+its objects return to within a tenth of what they were, and it logs no error. "At first" is a server to which many
+honest clients have come, and gone again. Each attack comes twice, and the second round is measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,11 +34,17 @@ from hubproto_core.http import EndpointConfig, HttpConfig, Mount
 
 PATIENCE = 3.0  # seconds that the server waits for a request, for a handshake, and for a client that has negotiated
 HONEST = 5  # clients that take turns
+VISITORS = 500  # clients that have come and gone before the server's memory is looked at
 QUIET = 400  # echoes before an attack, which say how long one takes
 TIME_LIMIT = 60.0  # seconds for anything at all
 SLOWDOWN = 3.0
 GROWTH = 1.1
 JSON_HANDSHAKE = b'{"protocol":"json","version":1}\x1e'
+JSON_PING = b'{"type":6}\x1e'
+TEXT, FRAGMENT, CONTINUATION, PING = 0x81, 0x01, 0x00, 0x89  # how a frame begins
+COMPRESSED_TEXT = 0xC1
+COMPRESSED = UPGRADE.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+BOMB = 1024  # MiB that one of the large bombs becomes
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
@@ -51,9 +58,10 @@ def make_hub() -> Mount:
     def echo(text: str) -> str:
         return text
 
-    @hub.method("Collect")
-    def collect() -> None:
+    @hub.method("Blocks")
+    def blocks() -> int:
         gc.collect()
+        return sys.getallocatedblocks()
 
     return Mount(hub, EndpointConfig(disconnect_timeout=PATIENCE))
 
@@ -62,7 +70,7 @@ def serve(runtime: str) -> None:
     """Serve until the process is ended; the port is the first line of output."""
     allow_many_files()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    http = HttpConfig(request_timeout=PATIENCE)
+    http = HttpConfig(request_timeout=PATIENCE, compression=True)
     if runtime == "trio":
         import trio
 
@@ -127,22 +135,36 @@ def serving(runtime: str) -> Iterator[Server]:
 # --- honest clients --------------------------------------------------------------------------------------------------
 
 
-def open_websocket(port: int) -> socket.socket:
+def open_websocket(port: int, upgrade: bytes = UPGRADE) -> socket.socket:
     """A socket whose upgrade has been answered."""
     connection = socket.create_connection(("127.0.0.1", port), TIME_LIMIT)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(UPGRADE)
+    connection.sendall(upgrade)
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 101 "), answer
+    assert (upgrade is COMPRESSED) is (b"permessage-deflate" in answer), answer
     return connection
 
 
-def frame(payload: bytes, first: int = 0x81) -> bytes:
-    """One short masked frame; its mask is zero."""
-    assert len(payload) < 126
-    return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
+def frame(payload: bytes, first: int = TEXT) -> bytes:
+    """One masked frame; its mask is zero."""
+    size = len(payload)
+    if size < 126:
+        length = bytes([0x80 | size])
+    elif size < 65536:
+        length = b"\xfe" + size.to_bytes(2, "big")
+    else:
+        length = b"\xff" + size.to_bytes(8, "big")
+    return bytes([first]) + length + bytes(4) + payload
+
+
+def deflated(pieces: Iterable[bytes]) -> bytes:
+    """What a message of these pieces is, compressed."""
+    deflate = zlib.compressobj(9, wbits=-15)
+    data = b"".join([deflate.compress(piece) for piece in pieces])
+    return (data + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
 
 
 class Honest:
@@ -158,25 +180,27 @@ class Honest:
         self._call("Echo", '"hello"')
         return time.perf_counter() - begun
 
-    def collect(self) -> None:
-        """Let the server collect its garbage."""
-        self._call("Collect", "")
+    def blocks(self) -> int:
+        """Let the server collect its garbage; how many blocks of memory Python's objects have there then."""
+        (count,) = re.findall(rb'"result":(\d+)', self._call("Blocks", ""))
+        return int(count)
 
     def close(self) -> None:
         """Drop the connection."""
         self._socket.close()
 
-    def _call(self, target: str, argument: str) -> None:
+    def _call(self, target: str, argument: str) -> bytes:
         call = f'{{"type":1,"invocationId":"1","target":"{target}","arguments":[{argument}]}}\x1e'
-        self._exchange(call.encode(), b'{"type":3,"invocationId":"1"')
+        return self._exchange(call.encode(), b'{"type":3,"invocationId":"1"')
 
-    def _exchange(self, record: bytes, answer: bytes) -> None:
+    def _exchange(self, record: bytes, answer: bytes) -> bytes:
         self._socket.sendall(frame(record))
         received = b""
         while answer not in received:
             data = self._socket.recv(65536)
             assert data, "an honest client was sent away"
             received += data
+        return received
 
 
 def take_turn(clients: Iterator[Honest]) -> float:
@@ -280,13 +304,13 @@ def large_header(port: int, scale: float) -> str:
     return f"the last of {int(100 * scale)}: {answer}"
 
 
-def flood(port: int, first: bytes, repeated: bytes, seconds: float) -> str:
+def flood(port: int, first: bytes, repeated: bytes, seconds: float, upgrade: bytes = UPGRADE) -> str:
     """Send the same over and over on a WebSocket, and read what comes, until it is closed or the time is over."""
     begun = time.monotonic()
     sent = 0
-    block = repeated * (65536 // len(repeated))
+    block = repeated * max(1, 65536 // len(repeated))
     rest = memoryview(first)
-    with open_websocket(port) as connection, selectors.DefaultSelector() as selector:
+    with open_websocket(port, upgrade) as connection, selectors.DefaultSelector() as selector:
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
         while (now := time.monotonic()) < begun + seconds:
@@ -305,17 +329,45 @@ def flood(port: int, first: bytes, repeated: bytes, seconds: float) -> str:
 
 def endless_message(port: int, scale: float) -> str:
     """A fragmented WebSocket message that never ends, of fragments of 100 bytes."""
-    return flood(port, frame(JSON_HANDSHAKE) + frame(b"x" * 100, 0x01), frame(b"x" * 100, 0x00), 10 * scale)
+    return flood(port, frame(JSON_HANDSHAKE) + frame(b"x" * 100, FRAGMENT), frame(b"x" * 100, CONTINUATION), 10 * scale)
 
 
 def empty_fragments(port: int, scale: float) -> str:
     """A fragmented WebSocket message that never ends, of empty fragments."""
-    return flood(port, frame(JSON_HANDSHAKE) + frame(b"x", 0x01), frame(b"", 0x00), 10 * scale)
+    return flood(port, frame(JSON_HANDSHAKE) + frame(b"x", FRAGMENT), frame(b"", CONTINUATION), 10 * scale)
 
 
 def pings(port: int, scale: float) -> str:
     """Pings of WebSockets at full speed."""
-    return flood(port, frame(JSON_HANDSHAKE), frame(b"", 0x89), 10 * scale)
+    return flood(port, frame(JSON_HANDSHAKE), frame(b"", PING), 10 * scale)
+
+
+def hub_pings(port: int, scale: float) -> str:
+    """Pings of the hub protocol at full speed, five thousand to a message."""
+    return flood(port, frame(JSON_HANDSHAKE), frame(JSON_PING * 5000), 10 * scale)
+
+
+def bombs(port: int, scale: float) -> str:
+    """A compressed message of 1 MiB that would become a thousand times that, a hundred times."""
+    bomb = frame(deflated(itertools.repeat(b" " * MIB, BOMB)), COMPRESSED_TEXT)
+    count = int(100 * scale)
+    codes: set[int] = set()
+    for _ in range(count):
+        with open_websocket(port, COMPRESSED) as connection:
+            with suppress(ConnectionError):  # the server does not read all of it
+                connection.sendall(frame(JSON_HANDSHAKE) + bomb)
+            received = b""
+            with suppress(ConnectionError):
+                while data := connection.recv(65536):
+                    received += data
+        codes.update(int.from_bytes(code, "big") for code in re.findall(rb"\x88.(..)", received, re.DOTALL))
+    return f"{count} of {len(bomb) / MIB:.1f} MiB; closed with code {', '.join(map(str, codes)) or 'unknown'}"
+
+
+def small_bombs(port: int, scale: float) -> str:
+    """Compressed messages at full speed, each of which becomes nearly as large as is allowed: pings of a hub."""
+    message = JSON_PING * (MIB // len(JSON_PING))
+    return flood(port, frame(JSON_HANDSHAKE), frame(deflated([message]), COMPRESSED_TEXT), 10 * scale, COMPRESSED)
 
 
 NEGOTIATE = b"POST /hub/negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
@@ -376,6 +428,9 @@ ATTACKS: dict[str, Callable[[int, float], str]] = {
         endless_message,
         empty_fragments,
         pings,
+        hub_pings,
+        bombs,
+        small_bombs,
         negotiations,
         pipelined_negotiations,
     )
@@ -399,6 +454,8 @@ class Figures:
     before: int
     peak: int
     after: int
+    blocks_at_first: int
+    blocks_left: int
     log: str
 
     @property
@@ -408,8 +465,13 @@ class Figures:
 
     @property
     def growth(self) -> float:
-        """How many times as much memory the server has afterwards."""
-        return self.after / self.before
+        """How many times as much memory the server has afterwards as at first."""
+        return self.after / self.fresh
+
+    @property
+    def kept(self) -> float:
+        """How many times as many of Python's objects the server has afterwards: a leak shows here, and nothing else."""
+        return self.blocks_left / self.blocks_at_first
 
     @property
     def faults(self) -> list[str]:
@@ -419,6 +481,8 @@ class Figures:
             faults.append(f"an echo takes {self.slowdown:.1f} times as long")
         if self.growth > GROWTH:
             faults.append(f"the server has {self.growth:.2f} times the memory")
+        if self.kept > GROWTH:
+            faults.append(f"the server has {self.kept:.2f} times the objects")
         if "ERROR" in self.log or "Traceback" in self.log:
             faults.append(f"it logged\n{self.log}")
         return faults
@@ -428,8 +492,8 @@ class Figures:
             f"{self.runtime}, {self.attack}: {self.outcome}; an echo takes {self.quiet * 1000:.2f} ms when all is "
             f"quiet, {self.attacked * 1000:.2f} ms meanwhile ({self.slowdown:.1f} times), {self.worst * 1000:.0f} ms "
             f"at most; memory {self.fresh / MIB:.1f} MiB at first, {self.before / MIB:.1f} before, "
-            f"{self.peak / MIB:.1f} at most, {self.after / MIB:.1f} afterwards ({self.growth:.2f} times)"
-            + "".join(f"\n    FAULT: {fault}" for fault in self.faults)
+            f"{self.peak / MIB:.1f} at most, {self.after / MIB:.1f} afterwards ({self.growth:.2f} times), "
+            f"objects {self.kept:.3f} times" + "".join(f"\n    FAULT: {fault}" for fault in self.faults)
         )
 
 
@@ -447,11 +511,20 @@ def meet(server: Server, attack: str, scale: float, turn: Callable[[], float]) -
     return outcome, attacked
 
 
-def settle(server: Server, before: int, turn: Callable[[], float]) -> None:
+def settle(server: Server, before: int, blocks: int, turn: Callable[[], float], client: Honest) -> None:
     """Wait until the server has as much memory as before, or has had the time to forget everybody."""
     deadline = time.monotonic() + 2 * PATIENCE
-    while server.memory() > before * (1 + GROWTH) / 2 and time.monotonic() < deadline:
+    near = (1 + GROWTH) / 2
+    while time.monotonic() < deadline and (server.memory() > before * near or client.blocks() > blocks * 1.01):
         turn()
+
+
+def visit(port: int, scale: float) -> None:
+    """Let many clients come at once, say something and go again, as on an ordinary day, by requests too."""
+    with ExitStack() as ends:
+        for _ in range(round(VISITORS * scale)):
+            ends.callback(Honest(port).close)
+            negotiate(port)
 
 
 def measure(runtime: str, attack: str, scale: float = 1.0) -> Figures:
@@ -464,17 +537,21 @@ def measure(runtime: str, attack: str, scale: float = 1.0) -> Figures:
         turn = partial(take_turn, itertools.cycle(clients))
         for _ in range(round(QUIET * scale)):  # the server and this process are warm then
             turn()
+        blocks_at_first = clients[0].blocks()
+        visit(server.port, scale)
+        settle(server, server.memory(), blocks_at_first, turn, clients[0])
         quiet = [turn() for _ in range(round(QUIET * scale))]
+        blocks_at_first = clients[0].blocks()
         fresh = server.memory()
         meet(server, attack, scale, turn)
-        settle(server, fresh, turn)
-        clients[0].collect()
+        settle(server, fresh, blocks_at_first, turn, clients[0])
+        clients[0].blocks()
         server.forget_peak()
         before = server.memory()
         outcome, attacked = meet(server, attack, scale, turn)
         peak = server.memory("VmHWM")
-        settle(server, before, turn)
-        clients[0].collect()
+        settle(server, before, blocks_at_first, turn, clients[0])
+        blocks_left = clients[0].blocks()
         return Figures(
             runtime=runtime,
             attack=attack,
@@ -486,6 +563,8 @@ def measure(runtime: str, attack: str, scale: float = 1.0) -> Figures:
             before=before,
             peak=peak,
             after=server.memory(),
+            blocks_at_first=blocks_at_first,
+            blocks_left=blocks_left,
             log=server.log(),
         )
 

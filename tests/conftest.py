@@ -6,6 +6,7 @@ import inspect
 from functools import partial
 from importlib.util import find_spec
 
+import hypothesis
 import pytest
 
 from hubproto_core import Transport
@@ -13,6 +14,12 @@ from tests.kit.runtimes import Runtime, runtimes
 
 collect_ignore = [] if find_spec("opentelemetry") else ["core/test_opentelemetry.py", "parity/test_tracing.py"]
 """The worlds `core` and `http` show that all but its own module works without OpenTelemetry."""
+
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+"""How fast a machine is, and how busy, decides about no test: hypothesis allows an example 200 ms by itself."""
 
 
 @pytest.fixture

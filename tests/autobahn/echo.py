@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Generator
+from functools import partial
 from unittest.mock import patch
 
 from wsproto.connection import Connection
@@ -16,7 +17,9 @@ from wsproto.events import Event, Message, TextMessage
 
 from hubproto_core import Hub, HubProtoError
 from hubproto_core._effects import EffectSink, Wake
-from hubproto_core.http import _endpoint, _websocket
+from hubproto_core.http import HttpConfig, _endpoint, _websocket
+
+HTTP = HttpConfig(compression=True)  # for the cases that offer it
 
 
 class Messages(Connection):
@@ -94,7 +97,7 @@ async def serve_on_trio() -> None:
     from hubproto_trio import serve
 
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(serve, Hub())
+        server = await nursery.start(partial(serve, Hub(), http=HTTP))
         announce(server.port)
 
 
@@ -103,7 +106,7 @@ async def serve_on_asyncio() -> None:
 
     from hubproto_asyncio import serve
 
-    async with serve(Hub()) as server:
+    async with serve(Hub(), http=HTTP) as server:
         announce(server.port)
         await asyncio.Event().wait()
 

@@ -493,6 +493,108 @@ def test_handlers_have_plain_parameters_and_results(function: Callable[..., Any]
         Handlers().add("news", function)
 
 
+def test_listeners_hear_every_call_before_its_handlers(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[tuple[str, object]] = []
+    handlers = Handlers()
+    handlers.add("Move", lambda point: calls.append(("handler", point)))
+    handlers.add_listener(lambda target, arguments: calls.append((target, arguments)))
+    server = ServerPeer(handlers)
+    server.say(invoke("move", 1), invoke("unknown", 2, [3]), invoke("silent"))
+    assert calls == [("move", [1]), ("handler", 1), ("unknown", [2, [3]]), ("silent", [])]
+    assert not caplog.messages
+
+
+def test_listeners_get_what_the_first_handler_declares() -> None:
+    calls: list[list[Any]] = []
+
+    def move(point: Point) -> None: ...
+
+    handlers = Handlers()
+    handlers.add("move", move)
+    handlers.add_listener(lambda target, arguments: calls.append(arguments))
+    ServerPeer(handlers).say(invoke("move", {"x": 1, "y": 2}))
+    assert calls == [[Point(1, 2)]]
+
+
+def test_listeners_never_answer() -> None:
+    handlers = Handlers()
+    handlers.add_listener(lambda target, arguments: "heard")
+    server = ServerPeer(handlers)
+    assert server.ask(invoke("ask", invocationId="s1")) == [completion("s1", error="Client didn't provide a result.")]
+    handlers.add("ask", lambda: "answer")
+    assert server.ask(invoke("ask", invocationId="s2")) == [completion("s2", result="answer")]
+
+
+def test_listeners_take_their_turn() -> None:
+    calls: list[str] = []
+    handlers = Handlers()
+    handlers.add_listener(lambda target, arguments: WAITS)
+    handlers.add("news", lambda: calls.append("handler"))
+    server = ServerPeer(handlers)
+    server.say(invoke("news"))
+    assert calls == []
+    server.shell.finish(server.shell.find("news"))
+    assert calls == ["handler"]
+
+
+def test_a_listener_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(target: str, arguments: list[Any]) -> None:
+        raise ValueError("broken")
+
+    handlers = Handlers()
+    handlers.add_listener(broken)
+    ServerPeer(handlers).say(invoke("news"))
+    assert caplog.messages == ["the handler of 'news' failed: ValueError: broken"]
+
+
+def test_removed_listeners_hear_nothing() -> None:
+    calls: list[str] = []
+
+    def one(target: str, arguments: list[Any]) -> None:
+        calls.append("one")
+
+    def two(target: str, arguments: list[Any], more: int = 3) -> None:
+        calls.append("two")
+
+    handlers = Handlers()
+    handlers.add_listener(one)
+    handlers.add_listener(two)
+    handlers.remove_listener(one)
+    server = ServerPeer(handlers)
+    server.say(invoke("news"))
+    assert calls == ["two"]
+    handlers.remove_listener()
+    server.say(invoke("news"))
+    assert calls == ["two"]
+
+
+async def stream_of_two(target: str, arguments: list[Any]) -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda: None, lambda target: None, lambda target, arguments, more: None, stream_of_two, lambda *, target=1: None],
+    ids=["none", "one", "three", "a stream", "by name only"],
+)
+def test_listeners_take_a_target_and_its_arguments(function: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="cannot listen: it must take the target and the list of the arguments"):
+        Handlers().add_listener(function)
+
+
+def test_listeners_may_take_more_than_they_get() -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def one(target: str, arguments: list[Any], more: int = 3) -> None:
+        calls.append((target, arguments, more))
+
+    handlers = Handlers()
+    handlers.add_listener(one)
+    handlers.add_listener(lambda *both: calls.append(both))
+    ServerPeer(handlers).say(invoke("news", 1))
+    assert calls == [("news", [1], 3), ("news", [1])]
+
+
 def test_calls_that_do_not_fit_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     def news(n: int) -> None:
         raise NotImplementedError

@@ -1914,3 +1914,70 @@ def test_an_end_by_a_deadline_is_told_apart(role: Role, why: str) -> None:
         conn.handle_timeout(now=40.0)
     the_end(conn)
     assert conn.timed_out is (why in ("handshake", "silence"))
+
+
+# --- turns -----------------------------------------------------------------------------------------------------------
+
+SEND = pack({"type": 1, "target": "Add", "arguments": [1, 2]})
+
+
+def in_turns() -> HubConnection:  # its first ping is due after 15 s
+    conn = HubConnection(Role.SERVER, [JsonCodec()], turn_size=3, now=0.0)
+    assert feed(conn, HANDSHAKE) == [OPENED]
+    assert (conn.want_read, conn.next_timeout()) == (True, 15.0)
+    return conn
+
+
+def test_messages_are_looked_at_in_turns() -> None:
+    conn = in_turns()
+    assert len(feed(conn, SEND * 7, 1.0)) == 3
+    assert (conn.want_read, conn.next_timeout()) == (False, 1.0)
+    assert feed(conn, SEND, 2.0) == []  # it waits behind the others
+    assert conn.next_timeout() == 1.0
+    conn.handle_timeout(now=2.0)
+    assert len(events(conn, 2.0)) == 3
+    assert (conn.want_read, conn.next_timeout()) == (False, 2.0)
+    conn.handle_timeout(now=2.0)
+    assert len(events(conn, 2.0)) == 2
+    assert (conn.want_read, conn.next_timeout()) == (True, 15.0)
+
+
+def test_a_turn_that_takes_all_is_followed_by_none() -> None:
+    conn = in_turns()
+    for now in (1.0, 2.0):
+        assert len(feed(conn, SEND * 3, now)) == 3
+        assert (conn.want_read, conn.next_timeout()) == (True, 15.0)
+
+
+def test_what_comes_at_one_time_is_one_turn() -> None:
+    conn = in_turns()
+    assert [len(feed(conn, SEND, 1.0)) for _ in range(5)] == [1, 1, 1, 0, 0]
+    assert (conn.want_read, conn.next_timeout()) == (False, 1.0)
+
+
+def test_after_a_turn_of_messages_that_say_nothing_there_is_a_rest() -> None:
+    conn = in_turns()
+    ignored = pack({"type": 3, "invocationId": "nobody", "result": 1})
+    unknown = pack({"type": 99})
+    assert feed(conn, PING + ignored + unknown + SEND, 1.0) == []
+    assert (conn.want_read, conn.next_timeout()) == (False, 1.002)
+    conn.handle_timeout(now=1.001)
+    assert events(conn, 1.001) == []
+    assert conn.next_timeout() == 1.002
+    conn.handle_timeout(now=1.002)
+    assert len(events(conn, 1.002)) == 1
+    assert conn.want_read
+
+
+def test_one_message_that_says_something_saves_the_rest() -> None:
+    conn = in_turns()
+    assert len(feed(conn, PING + SEND + PING + SEND, 1.0)) == 1
+    assert conn.next_timeout() == 1.0
+
+
+def test_the_end_ends_the_turn() -> None:
+    conn = in_turns()
+    assert len(feed(conn, SEND * 4, 1.0)) == 3
+    conn.receive_eof(TransportError("cut"), now=1.0)
+    assert [type(event) for event in events(conn, 1.0)] == [ConnectionClosed]
+    assert conn.next_timeout() is None

@@ -11,6 +11,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, TextMe
 
 from hubproto_core import Hub, HubConfig
 from hubproto_core.http import (
+    AsgiApplication,
     Authenticator,
     EndpointConfig,
     HttpConfig,
@@ -105,6 +106,7 @@ class Site:
         http: HttpConfig | None = None,
         authenticator: Authenticator | None = None,
         options: EndpointConfig | None = None,
+        fallback: AsgiApplication | None = None,
     ) -> None:
         self.hub = hub or Hub()
         self.server = HubServer(
@@ -114,6 +116,7 @@ class Site:
             authenticator=authenticator,
             config=config,
             http=http,
+            fallback=fallback,
         )
         self.shell = Shell(self.server.effects)
 

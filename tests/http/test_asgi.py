@@ -405,13 +405,43 @@ def test_a_body_that_does_not_come_is_answered_408() -> None:
     token = site.at_the_poll()
     post = site.request("POST", f"/chat?id={token}", None)
     post.say("http.request", 3, body=b"x", more_body=True)
-    post.machine.handle_timeout(now=7.9)
-    assert post.hear(7.9) == []
-    post.machine.handle_timeout(now=8)
-    assert post.status(8) == 408
+    post.machine.handle_timeout(now=5.0)  # the one byte has earned it a moment
+    assert post.hear(5.0) == []
+    post.machine.handle_timeout(now=5.1)
+    assert post.status(5.1) == 408
     assert not post.want_read()
     post.leave(8)
     assert site.request("POST", f"/chat?id={token}", pack(call("Add", 1, 2)), now=8).status(8) == 200
+
+
+def test_a_body_that_comes_fast_enough_may_take_its_time() -> None:
+    site = Site(http=HttpConfig(request_timeout=4, min_body_rate=10))
+    post = site.request("POST", f"/chat?id={site.at_the_poll()}", None)
+    for second in range(1, 100):
+        post.say("http.request", second, body=b" " * 10, more_body=True)
+        assert post.machine.next_timeout() == second + 4
+    assert post.hear(99) == []
+
+
+def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
+    site = Site(http=HttpConfig(max_post_size=1000))
+    target = f"/chat?id={site.at_the_poll()}"
+    post = site.request("POST", target, None, headers=[(b"content-length", b"1001")])
+    assert post.status() == 413
+    assert not post.want_read()
+    assert site.request("POST", target, pack(call("Add", 1, 2))).status() == 200  # its turn was given to the next one
+
+
+def test_a_body_that_does_not_say_how_large_it_is_is_counted() -> None:
+    site = Site(http=HttpConfig(max_post_size=1000))
+    target = f"/chat?id={site.at_the_poll()}"
+    post = site.request("POST", target, None)
+    for _ in range(2):
+        post.say("http.request", body=b" " * 500, more_body=True)
+    assert post.hear() == []
+    post.say("http.request", body=b" ", more_body=True)
+    assert post.status() == 413
+    assert site.request("POST", target, pack(call("Add", 1, 2))).status() == 200
 
 
 def test_an_answer_that_nobody_takes_is_given_up() -> None:

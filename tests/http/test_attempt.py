@@ -17,6 +17,7 @@ from hubproto_core import (
     NoCommonTransport,
     NotAHub,
     ProtocolNotSupported,
+    Transport,
     Unauthorized,
     WouldBlock,
 )
@@ -234,7 +235,7 @@ def test_a_websocket_that_is_closed_before_the_hub_handshake_is_the_end() -> Non
 
 @pytest.mark.parametrize("stage", ["negotiation", "upgrade", "handshake"])
 def test_a_connection_that_takes_too_long_is_given_up(stage: str) -> None:
-    journey = Journey(connect_timeout=7.0)
+    journey = Journey(connect_timeout=7.0, transports=[Transport.WEB_SOCKETS])
     if stage != "negotiation":
         journey.answer(OFFER)
     if stage == "handshake":

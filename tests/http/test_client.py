@@ -35,6 +35,7 @@ from hubproto_core import (
     ReconnectPolicy,
     Retry,
     ServerGone,
+    Transport,
     TransportError,
     WouldBlock,
 )
@@ -54,6 +55,16 @@ def test_calls_go_through_the_websocket() -> None:
     assert journey.hear() == ([{"type": 1, "invocationId": "1", "target": "Add", "arguments": [1, 2]}], [])
     journey.say({"type": 3, "invocationId": "1", "result": 3})
     assert call.outcome() == 3
+
+
+def test_the_transport_is_known_while_there_is_a_connection() -> None:
+    assert Journey().client.transport is None
+    opened = Opened()
+    there: Transport | None = opened.client.transport
+    assert there is Transport.WEB_SOCKETS
+    opened.client.abandon(now=0.0)
+    gone: Transport | None = opened.client.transport
+    assert gone is None
 
 
 def test_clients_take_messages_of_any_size_by_default() -> None:

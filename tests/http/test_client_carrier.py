@@ -12,17 +12,21 @@ from hubproto_core import (
     ConnectionFailed,
     Forbidden,
     HubConfig,
+    HubError,
     IncomingStream,
     NoCommonTransport,
     RemoteProtocolError,
     ServerGone,
     Transport,
     TransportError,
+    Unauthorized,
+    Wake,
 )
 from hubproto_core.http import ClientSocket
 from hubproto_core.http._client_socket import ExchangeSocket
 from hubproto_core.http._sse import encode_event
 from tests.http._journey import Journey
+from tests.kit.shell import WAITS
 from tests.kit.wire import HANDSHAKE, pack, pieces, unpack
 
 WS, SSE, LP = Transport.WEB_SOCKETS, Transport.SERVER_SENT_EVENTS, Transport.LONG_POLLING
@@ -88,17 +92,31 @@ class Wire:
 class Trip(Journey):
     """A journey of which every socket has a server's end."""
 
-    def __init__(self, *transports: Transport, begin: bool = True, **options: Any) -> None:
+    def __init__(
+        self, *transports: Transport, begin: bool = True, redirect: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         self.targets: list[str] = []
         self.headers: dict[str, str] = {}
         super().__init__(**options)
+        self.turn()  # there may be a token
+        if redirect is not None:
+            self.answer(redirect)
         self.answer(offer(*(transports or (WS, SSE, LP))))
         if begin:
             self.get = self.wire()
+            self.post: Wire
 
     def wire(self) -> Wire:
         """The server's end of the socket opened last."""
         return Wire(self, self.socket)
+
+    def said(self, status: int = 200, body: bytes = b"") -> list[Any]:
+        """The messages of the next POST, which is answered."""
+        request = self.post.request()
+        assert request is not None
+        assert request[0] == "POST"
+        self.post.answer(status, body)
+        return unpack(request[2])
 
     @property
     def live(self) -> list[ClientSocket]:
@@ -127,14 +145,6 @@ class Events(Trip):
 
     def say(self, *messages: Any) -> None:
         self.chunk(encode_event(pack(*messages)))
-
-    def said(self, status: int = 200, body: bytes = b"") -> list[Any]:
-        """The messages of the next POST, which is answered."""
-        request = self.post.request()
-        assert request is not None
-        assert request[0] == "POST"
-        self.post.answer(status, body)
-        return unpack(request[2])
 
 
 class Polling(Trip):
@@ -248,7 +258,7 @@ def test_a_slow_reader_stops_the_reading() -> None:
     assert trip.get.socket.want_read
 
 
-@pytest.mark.parametrize("status", [404, 500, 301])
+@pytest.mark.parametrize("status", [401, 500, 301])
 def test_a_post_that_is_refused_is_the_end(status: int) -> None:
     trip = Events()
     call = trip.client.started().invoke("Add")
@@ -257,6 +267,7 @@ def test_a_post_that_is_refused_is_the_end(status: int) -> None:
         call.outcome()
     assert str(failed.value) == (
         f"http://h/chat refused what was posted with status {status} (No Connection with that ID)"
+        + ("; it wants a (valid) access token" if status == 401 else "")
     )
     assert trip.live == []
     assert trip.client.stopped
@@ -366,6 +377,26 @@ def test_pings_and_silence_are_kept_over_events() -> None:
     trip.get.socket.handle_timeout(now=30.0)
     assert trip.client.state == "disconnected"
     assert "30" in trip.refused()
+
+
+def test_a_server_that_fell_silent_leaves_no_socket_behind() -> None:
+    trip = Events(config=HubConfig(silence_timeout=30.0, keep_alive_interval=100.0))
+    trip.turn(30.0)
+    trip.get.socket.handle_timeout(now=30.0)
+    trip.run()
+    assert trip.client.state == "disconnected"
+    assert trip.live == []
+
+
+def test_a_server_that_says_farewell_and_then_nothing_more_is_not_waited_for_long() -> None:
+    trip = Polling(config=HubConfig(close_timeout=3.0))
+    trip.say(CLOSE)
+    assert trip.client.state == "disconnected"
+    assert trip.post.request() == ("DELETE", "", b"")
+    trip.turn(2.9)
+    assert trip.post.socket in trip.live
+    trip.turn(0.1)
+    assert trip.live == []
 
 
 def test_a_client_that_stops_says_farewell_and_is_gone() -> None:
@@ -592,6 +623,29 @@ def test_a_poll_without_an_answer_is_given_up_for_another() -> None:
     assert trip.client.state == "connected"
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_server_that_answers_no_poll_is_gone(answered: bool) -> None:
+    trip = Polling()
+    call = trip.client.started().invoke("Slow")
+    for now in (100.0, 200.0):
+        assert not call.done
+        trip.now = now
+        trip.get.socket.handle_timeout(now=now)
+        trip.run()
+        trip.get.cut()
+        if now == 100.0:
+            trip.get = trip.wire()
+            assert trip.get.request() == ("GET", "", b"")
+            if answered:
+                trip.say()
+    assert trip.client.state == ("connected" if answered else "disconnected")
+    assert call.done is not answered
+    if not answered:
+        assert trip.live == []
+        with pytest.raises(ServerGone, match="http://h/chat is gone: no poll was answered for 200 s"):
+            call.outcome()
+
+
 def test_a_socket_lost_between_polls_is_replaced() -> None:
     trip = Polling()
     trip.get.answer(200, b"", ("connection", "close"))
@@ -622,7 +676,7 @@ def test_nothing_more_is_an_end_in_order() -> None:
     assert trip.live == []
 
 
-@pytest.mark.parametrize("status", [404, 500])
+@pytest.mark.parametrize("status", [400, 500])
 def test_a_poll_that_is_refused_is_the_end(status: int) -> None:
     trip = Polling()
     trip.get.answer(status, b"why")
@@ -779,3 +833,356 @@ def test_a_transport_that_hangs_is_dropped_with_the_attempt() -> None:
 def test_options_that_lead_nowhere_are_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         Journey(**options)
+
+
+# a server that does not know the connection any more
+
+
+class Forgotten(Events):
+    """A client whose call was answered 404."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.call = self.client.started().invoke("Add")
+        assert self.post.request() is not None
+        self.woken(self)
+        self.post.answer(404, b"No Connection with that ID")
+
+    def why(self) -> str:
+        """Why the call failed."""
+        with pytest.raises((HubError, TransportError)) as failed:
+            self.call.outcome()
+        return str(failed.value)
+
+
+def test_a_server_that_has_forgotten_a_connection_has_a_moment_to_say_why() -> None:
+    trip = Forgotten()
+    assert not trip.call.done
+    assert trip.woken(trip.get.socket)
+    assert trip.get.socket.next_timeout() == 1.0
+    trip.client.started().send("Note")
+    trip.woken(trip.post.socket)
+    assert trip.post.request() is None  # it would be forgotten, too
+    assert not trip.woken(trip.post.socket)
+    trip.now = 0.9
+    trip.get.socket.handle_timeout(now=0.9)
+    assert not trip.call.done
+    trip.say({"type": 7, "error": "enough"})
+    assert "enough" in trip.why()
+    assert "404" not in trip.why()
+    assert trip.live == []
+
+
+@pytest.mark.parametrize("end", ["time", "end", "cut"])
+def test_a_server_that_does_not_say_why_is_gone(end: str) -> None:
+    trip = Forgotten()
+    if end == "time":
+        trip.now = 1.0
+        trip.get.socket.handle_timeout(now=1.0)
+    elif end == "end":
+        trip.get.receive(b"0\r\n\r\n")
+    else:
+        trip.get.cut(GONE)
+    trip.run()
+    expected = "is gone: reset by peer" if end == "cut" else "status 404 (No Connection with that ID); did the server"
+    assert expected in trip.why()
+    assert trip.live == []
+    trip.get.socket.handle_timeout(now=5.0)
+    assert trip.get.socket.next_timeout() is None
+
+
+def test_a_connection_that_was_closed_may_be_forgotten_at_once() -> None:
+    trip = Polling()
+    trip.client.stop(now=0.0)
+    trip.run()
+    assert trip.post.request() is not None
+    trip.post.answer(404)
+    trip.run()
+    assert trip.live == []
+
+
+# access tokens that expire during a session
+
+
+class Tokens:
+    """Gives another token each time, or what a test says."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.waits = False
+        self.error: Exception | None = None
+
+    def __call__(self) -> Any:
+        self.count += 1
+        if self.error is not None:
+            raise self.error
+        return WAITS if self.waits else f"token-{self.count}"
+
+
+def bearer(trip: Trip) -> str:
+    return trip.headers["authorization"].removeprefix("Bearer ")
+
+
+def test_what_was_said_with_an_old_token_is_said_again_with_another() -> None:
+    tokens = Tokens()
+    trip = Events(access_token=tokens)
+    session = trip.client.started()
+    for count in (1, 2, 3):
+        session.send("Note", [count])
+        assert trip.post.request() is not None
+        assert bearer(trip) == f"token-{count}"
+        trip.post.answer(401)
+        session.send("Note", ["later"])
+        request = trip.post.request()
+        assert request is not None
+        assert unpack(request[2]) == [{"type": 1, "target": "Note", "arguments": [count]}]
+        assert bearer(trip) == f"token-{count + 1}"
+        trip.post.answer()
+        assert trip.said() == [{"type": 1, "target": "Note", "arguments": ["later"]}]
+    assert tokens.count == 4
+    assert trip.client.state == "connected"
+
+
+def test_what_was_refused_may_need_another_socket() -> None:
+    trip = Events(access_token=Tokens())
+    trip.client.started().send("Note")
+    assert trip.post.request() is not None
+    trip.post.answer(401, b"", ("connection", "close"))
+    trip.get.request()  # its pump is woken, and finds the token
+    trip.post = trip.wire()
+    assert trip.said() == [{"type": 1, "target": "Note", "arguments": []}]
+    assert bearer(trip) == "token-2"
+
+
+def test_a_poll_with_an_old_token_is_sent_again_with_another() -> None:
+    trip = Polling(access_token=Tokens())
+    for count in (2, 3, 4):
+        trip.get.answer(401)
+        assert trip.get.request() == ("GET", "", b"")
+        assert bearer(trip) == f"token-{count}"
+        trip.say({"type": 6})
+    assert trip.client.state == "connected"
+
+
+def test_one_token_is_asked_for_where_both_sockets_need_it() -> None:
+    tokens = Tokens()
+    trip = Polling(access_token=tokens)
+    trip.client.started().send("Note")
+    assert trip.post.request() is not None
+    tokens.waits = True
+    trip.get.answer(401)
+    assert trip.get.request() is None  # no poll without a token
+    trip.post.answer(401)
+    trip.woken(trip.post.socket)
+    assert trip.post.request() is None
+    assert not trip.woken(trip.post.socket)  # as it will be when there is a token
+    (call,) = [call for call in trip.shell.running if "token" in call.label]
+    trip.shell.finish(call, "new")
+    trip.client.effects.append(Wake(trip.get.socket))
+    assert trip.get.request() == ("GET", "", b"")
+    assert bearer(trip) == "new"
+    assert trip.said() == [{"type": 1, "target": "Note", "arguments": []}]
+    assert bearer(trip) == "new"
+    assert tokens.count == 2
+
+
+def test_what_was_sent_before_there_was_another_token_needs_none() -> None:
+    tokens = Tokens()
+    trip = Polling(access_token=tokens)
+    trip.client.started().send("Note")
+    assert trip.post.request() is not None
+    trip.get.answer(401)
+    assert trip.get.request() == ("GET", "", b"")
+    trip.post.answer(401)
+    assert trip.said() == [{"type": 1, "target": "Note", "arguments": []}]
+    assert bearer(trip) == "token-2"
+    assert tokens.count == 2
+
+
+@pytest.mark.parametrize("which", ["poll", "post"])
+def test_a_new_token_that_is_refused_is_the_end(which: str) -> None:
+    trip = Polling(access_token=Tokens())
+    call = trip.client.started().invoke("Add")
+    wire = trip.get if which == "poll" else trip.post
+    assert trip.post.request() is not None
+    wire.answer(401)
+    assert wire.request() is not None
+    wire.answer(401, b"no")
+    with pytest.raises(Unauthorized, match=r"status 401 \(no\)"):
+        call.outcome()
+    assert trip.live == []
+
+
+@pytest.mark.parametrize("token", ["fixed", None])
+def test_without_a_provider_there_is_no_other_token(token: str | None) -> None:
+    trip = Polling(access_token=token)
+    trip.get.answer(401)
+    assert "status 401; it wants" in trip.refused()
+
+
+def test_a_token_of_a_redirect_is_not_replaced() -> None:
+    tokens = Tokens()
+    trip = Trip(LP, begin=False, access_token=tokens, redirect={"url": "http://other/hub", "accessToken": "theirs"})
+    trip.get = trip.wire()
+    assert trip.get.request() is not None
+    assert bearer(trip) == "theirs"
+    trip.get.answer()
+    assert trip.get.request() is not None
+    trip.get.answer(401)
+    assert "status 401" in trip.refused()
+    assert tokens.count == 1
+
+
+def test_a_provider_that_fails_during_a_session_is_the_end() -> None:
+    tokens = Tokens()
+    trip = Polling(access_token=tokens)
+    tokens.error = KeyError("s3cret")
+    trip.get.answer(401)
+    assert trip.get.request() is None
+    assert trip.refused() == "the access-token provider for http://h/chat failed: KeyError"
+    assert trip.live == []
+
+
+def test_a_provider_has_the_time_of_an_attempt_to_connect() -> None:
+    tokens = Tokens()
+    trip = Polling(access_token=tokens, connect_timeout=7.0)
+    tokens.waits = True
+    trip.woken(trip)
+    trip.get.answer(401)
+    assert trip.woken(trip.get.socket)
+    assert trip.get.request() is None
+    assert trip.get.socket.next_timeout() == 7.0
+    trip.now = 7.0
+    trip.get.socket.handle_timeout(now=7.0)
+    trip.run()
+    assert trip.refused() == "the access-token provider for http://h/chat took longer than 7 s"
+    assert [call.label for call in trip.shell.asked_to_cancel] == ["access-token provider"]
+    assert trip.live == []
+
+
+def test_a_client_that_leaves_waits_for_no_token() -> None:
+    tokens = Tokens()
+    trip = Polling(access_token=tokens)
+    tokens.waits = True
+    trip.get.answer(401)
+    assert trip.get.request() is None
+    trip.client.abandon(now=0.0)
+    trip.run()
+    assert [call.label for call in trip.shell.asked_to_cancel] == ["access-token provider"]
+    assert trip.live == []
+
+
+def test_a_deletion_is_repeated_with_another_token() -> None:
+    trip = Polling(access_token=Tokens())
+    trip.client.stop(now=0.0)
+    trip.run()
+    assert trip.post.request() is not None
+    trip.post.answer()
+    assert trip.post.request() == ("DELETE", "", b"")
+    trip.post.answer(401)
+    assert trip.post.request() == ("DELETE", "", b"")
+    assert bearer(trip) == "token-2"
+    trip.post.answer(202)
+    trip.run()
+    assert trip.live == []
+
+
+def test_after_the_end_of_a_session_no_token_is_asked_for() -> None:
+    tokens = Tokens()
+    trip = Events(access_token=tokens)
+    trip.client.started().send("Note")
+    assert trip.post.request() is not None
+    trip.get.receive(b"0\r\n\r\n")
+    trip.post.answer(401)
+    assert tokens.count == 1
+    assert trip.live == []
+
+
+def test_what_cannot_be_said_any_more_wakes_nobody() -> None:
+    tokens = Tokens()
+    trip = Events(access_token=tokens, config=HubConfig(stream_buffer=2))
+    stream = trip.client.started().stream("Numbers", [])
+    trip.said()
+    trip.say(*({"type": 2, "invocationId": "1", "item": n} for n in range(4)))
+    trip.client.started().send("Note")
+    assert trip.post.request() is not None
+    tokens.waits = True
+    trip.post.answer(401)
+    trip.get.receive(b"0\r\n\r\n")
+    (call,) = [call for call in trip.shell.running if "token" in call.label]
+    trip.shell.finish(call, "new")
+    trip.get.socket.data_to_send(now=0.0)
+    assert trip.client.state == "connected"  # there is more to be taken
+    trip.woken(trip.post.socket)
+    assert trip.post.request() is None
+    assert not trip.woken(trip.post.socket)
+    assert take(trip, stream) == [0, 1, 2, 3]
+    assert trip.live == []
+
+
+# cookies
+
+
+def test_every_answer_may_set_a_cookie_that_goes_with_what_follows() -> None:
+    trip = Polling(headers={"Cookie": "mine=1"})
+    trip.get.answer(200, pack({"type": 6}), ("set-cookie", "route=a"))
+    assert trip.get.request() == ("GET", "", b"")
+    assert trip.headers["cookie"] == "mine=1; route=a"
+    trip.client.started().send("Note")
+    assert trip.said() == [{"type": 1, "target": "Note", "arguments": []}]
+    assert trip.headers["cookie"] == "mine=1; route=a"
+
+
+# transports that are not answered
+
+
+@pytest.mark.parametrize("first", [WS, SSE])
+def test_a_transport_that_is_not_answered_leaves_time_for_the_next(first: Transport) -> None:
+    transports = (WS, SSE, LP) if first is WS else (SSE, LP)
+    trip = Trip(*transports, connect_timeout=30.0)
+    share = 30.0 / len(transports)
+    assert trip.client.next_timeout() == share
+    trip.get.request()
+    trip.turn(share)
+    assert trip.get.socket.finished
+    assert trip.woken(trip.get.socket)
+    assert "/negotiate" in trip.request()[1]
+    trip.answer(offer(*transports, token="second"))
+    assert trip.client.next_timeout() == (20.0 if first is WS else 30.0)
+    trip.get = trip.wire()
+    assert trip.get.request() is not None
+    assert trip.targets[-1].endswith("id=second")
+
+
+def test_the_shell_is_told_of_the_earlier_deadline() -> None:
+    trip = Journey()
+    trip.woken(trip)
+    trip.answer(offer("LongPolling"))
+    assert not trip.woken(trip.client)
+    trip = Journey()
+    trip.woken(trip)
+    trip.answer(offer("WebSockets", "LongPolling"))
+    assert trip.woken(trip.client)
+
+
+def test_a_transport_that_was_accepted_has_all_the_time() -> None:
+    trip = Trip(LP, SSE)
+    assert trip.client.next_timeout() == 15.0
+    trip.get.request()
+    trip.get.answer()
+    assert trip.client.next_timeout() == 30.0
+
+
+def test_what_nobody_answers_fails_in_time() -> None:
+    trip = Trip(WS, LP)
+    trip.turn(15.0)
+    trip.answer(offer("WebSockets", "LongPolling"))
+    trip.turn(15.0)
+    assert trip.refused().startswith("no connection to http://h/chat within 30 s")
+
+
+def test_there_may_be_no_other_transport_any_more() -> None:
+    trip = Trip(WS, LP)
+    trip.turn(15.0)
+    trip.answer(offer("WebSockets"))
+    assert "did not accept the WebSocket in time" in trip.refused()

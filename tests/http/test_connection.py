@@ -52,7 +52,15 @@ class Lab:
         self.hub = make_hub()
         self.registry = Registry()
         self.connection = Connection(
-            "token", "id", self, self.shell.effects, body_limit=100, poll_timeout=90.0, absence_timeout=15.0, now=0.0
+            "token",
+            "id",
+            self,
+            self.shell.effects,
+            body_limit=100,
+            poll_timeout=90.0,
+            absence_timeout=15.0,
+            farewell_timeout=5.0,
+            now=0.0,
         )
         if opened:
             self.open()
@@ -126,7 +134,7 @@ class Lab:
 def polling(config: HubConfig | None = None) -> Lab:
     """A connection over long polling whose handshake is done."""
     lab = Lab(Transport.LONG_POLLING, config)
-    assert lab.connection.first_poll(now=0.0) == EMPTY
+    assert lab.connection.first_poll("poll", now=0.0).response(now=0.0) == EMPTY
     post = lab.post(HANDSHAKE)
     assert post.response(now=0.0) == Response(200)
     assert lab.heard() == [{}]
@@ -136,7 +144,7 @@ def polling(config: HubConfig | None = None) -> Lab:
 def streaming(config: HubConfig | None = None) -> tuple[Lab, Exchange]:
     """A connection over server-sent events whose handshake is done, and its stream."""
     lab = Lab(Transport.SERVER_SENT_EVENTS, config)
-    stream = lab.connection.stream_events("stream", 5.0, now=0.0)
+    stream = lab.connection.stream_events("stream", now=0.0)
     response = stream.response(now=0.0)
     assert response is not None
     assert (response.status, response.body, response.content_type) == (200, b":\r\n", "text/event-stream")
@@ -265,7 +273,7 @@ def test_nobody_is_asked_to_show_life() -> None:
 
 def test_an_overdue_handshake_ends_a_poll() -> None:
     lab = Lab(Transport.LONG_POLLING)
-    lab.connection.first_poll(now=0.0)
+    lab.connection.first_poll("poll", now=0.0)
     poll = lab.poll(now=1.0)
     assert poll.next_timeout() == 15.0
     poll.handle_timeout(now=15.0)
@@ -276,7 +284,7 @@ def test_an_overdue_handshake_ends_a_poll() -> None:
 
 def test_a_handshake_can_fall_due_between_polls() -> None:
     lab = Lab(Transport.LONG_POLLING, HubConfig(handshake_timeout=5.0))
-    lab.connection.first_poll(now=0.0)
+    lab.connection.first_poll("poll", now=0.0)
     assert lab.connection.next_timeout() == 5.0
     lab.connection.drive(now=5.0)
     assert lab.poll(now=6.0).response(now=6.0) == Response(
@@ -363,7 +371,7 @@ def test_calls_that_wait_behind_another_are_not_forgotten_when_the_listener_hang
 
 def test_only_text_can_be_events() -> None:
     lab = Lab(Transport.SERVER_SENT_EVENTS)
-    stream = lab.connection.stream_events("stream", 5.0, now=0.0)
+    stream = lab.connection.stream_events("stream", now=0.0)
     lab.post(b'{"protocol":"messagepack","version":1}\x1e')
     text = (
         "Cannot use the 'messagepack' protocol on the current transport. "
@@ -380,7 +388,7 @@ def test_bodies_before_the_first_get_are_kept() -> None:
     assert lab.post(HANDSHAKE[:9]).response(now=0.0) == Response(200)
     assert lab.post(HANDSHAKE[9:]).response(now=0.0) == Response(200)
     lab.open()
-    lab.connection.first_poll(now=0.0)
+    lab.connection.first_poll("poll", now=0.0)
     assert lab.heard() == [{}]
 
 

@@ -46,8 +46,10 @@ class Served:
 
     def ask(self, method: str, query: str = "", headers: dict[str, str] | None = None) -> Response:
         answer = self.endpoint.handle(Request(method, f"/?{query}", headers or {}), "host", now=0.0)
-        assert isinstance(answer, Response)
-        return answer
+        assert not isinstance(answer, WebSocketAccepted)
+        response = answer if isinstance(answer, Response) else answer.response(now=0.0)
+        assert response is not None
+        return response
 
     def open(
         self, query: str = "", headers: dict[str, str] | None = None, socket: Socket | None = None

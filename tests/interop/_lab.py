@@ -51,6 +51,11 @@ class Lab:
         text = self.stderr.read_text(errors="replace")
         return text if NOISE.search(text) else ""
 
+    def kill(self) -> None:
+        """End the process at once, without a farewell."""
+        self.process.kill()
+        self.process.wait()
+
     def stop(self) -> None:
         """End the process; a server that SIGTERM does not end is killed, and that is a failure."""
         self.process.terminate()
@@ -62,20 +67,23 @@ class Lab:
             raise AssertionError(f"the server at {self.url} did not end within {STOP_LIMIT} s of SIGTERM") from None
 
 
-def start_lab(server: str, logs: Path, **settings: str) -> Lab:
+def start_lab(server: str, logs: Path, *, port: int = 0, **settings: str) -> Lab:
     """Start a server of the lab hub with LAB_... settings: our own on an adapter ("trio", "asyncio"), or Microsoft's.
+
+    `port` 0 is any free one.
 
     Of those, "reference" is ASP.NET Core 10, and "aspnetcore31" is ASP.NET Core 3.1.
     """
-    port, environment = 0, {}
+    environment: dict[str, str] = {}
+    announces = server != "reference"
     if server == "reference":
-        port = free_port()
+        port = port or free_port()
         command = [str(_peers.dotnet() / "server"), str(port)]
     elif server == "aspnetcore31":
         program = _peers.aspnetcore31()
-        command, environment = [*program.command, "0"], program.environment
+        command, environment = [*program.command, str(port)], program.environment
     else:
-        command = [sys.executable, "-m", "tests.interop.lab_server", server, "0"]
+        command = [sys.executable, "-m", "tests.interop.lab_server", server, str(port)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LAB_")}
     stdout, stderr = logs / "stdout", logs / "stderr"
     with stdout.open("wb") as out, stderr.open("wb") as err:
@@ -90,7 +98,7 @@ def start_lab(server: str, logs: Path, **settings: str) -> Lab:
 
     def ready() -> str | None:
         assert process.poll() is None, f"{command} ended with {process.returncode}: {stderr.read_text()[-4000:]}"
-        if port:
+        if not announces:
             return f"http://127.0.0.1:{port}" if listens(port) else None
         line = re.search(r"^listening on (http://\S+)$", stdout.read_text(), re.MULTILINE)
         return line and line[1]
@@ -127,7 +135,7 @@ class Labs:
         """Return the server of this kind (see `start_lab`) with these settings."""
         key = (server, tuple(sorted(settings.items())))
         if key not in self._running:
-            self._running[key] = start_lab(server, self._make_folder(f"lab-{server}"), **settings)
+            self._running[key] = start_lab(server, self._make_folder(f"lab-{server}"), port=0, **settings)
         return self._running[key]
 
     def stop(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.interop import _nginx, _peers
 from tests.interop._lab import Lab, poll
 from tests.interop.conftest import Proxy, StartLab
+from tests.kit.runtimes import Runtime, over_each_transport
 
 RS = "\x1e"
 HANDSHAKE = '{"protocol":"json","version":1}' + RS
@@ -164,3 +165,22 @@ def next_event(stream: http.client.HTTPResponse) -> str:
         assert line, "the stream has ended"
         if line.startswith("data: ") and (record := line[6:].rstrip("\r\n" + RS)) != '{"type":6}':
             return record
+
+
+@over_each_transport
+async def test_a_cookie_leads_our_clients_to_the_process_that_knows_them(
+    rt: Runtime, twins: tuple[Lab, Lab], proxy: Proxy
+) -> None:
+    documented = _nginx.several(_nginx.BY_COOKIE, _nginx.COOKIE)
+    routes: dict[str, set[str]] = {}
+    with proxy(documented, *(lab.port for lab in twins)) as nginx:
+        for _ in range(20):
+            for _ in range(2):
+                async with rt.connect(f"{nginx.url}/hub") as client:
+                    for number in range(5):
+                        assert await client.invoke("Add", number, 1) == number + 1
+            routes = nginx.routes()
+            if len(set().union(*routes.values())) == 2:
+                break
+    assert all(len(servers) == 1 for servers in routes.values()), routes
+    assert set().union(*routes.values()) == {f"127.0.0.1:{lab.port}" for lab in twins}

@@ -6,8 +6,8 @@ One list of tests: each runs on every runtime and on every way of `WAYS`. A tran
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
@@ -21,9 +21,20 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.events import TextMessage
 
 import hubproto_core
-from hubproto_core import Codec, HubConfig, HubError, JsonCodec, MessagePackCodec, TransportError
+from hubproto_core import (
+    ClientState,
+    Codec,
+    HubConfig,
+    HubError,
+    JsonCodec,
+    MessagePackCodec,
+    ReconnectPolicy,
+    ServerGone,
+    TransportError,
+)
 from tests.interop._lab import Labs, start_lab
 from tests.interop.lab_hub import Zoo
+from tests.kit.link import Link
 from tests.kit.runtimes import Connection, Runtime
 from tests.kit.tcp import Tcp
 from tests.kit.wire import unpack
@@ -775,3 +786,79 @@ async def test_an_encoding_that_the_server_does_not_have(rt: Runtime, reference:
     with pytest.raises(HubError, match=r" due to an error: The protocol 'messagepack' is not supported\."):
         async with hub(rt, reference, protocol=MessagePackCodec()):
             pass
+
+
+# coming back
+
+
+async def fails(call: Coroutine[Any, Any, Any], into: list[Exception]) -> None:
+    """Wait for a call that a cut must end."""
+    with pytest.raises(ServerGone) as caught:
+        await call
+    into.append(caught.value)
+
+
+async def breaks_off(client: Connection, begun: list[str], into: list[Exception]) -> None:
+    """Read a stream that a cut must end."""
+    async with client.stream("Counter", 1_000_000, 5) as items:
+        assert await anext(items) == 0
+        begun.append("stream")
+        with pytest.raises(ServerGone) as caught:
+            async for _ in items:
+                pass
+    into.append(caught.value)
+
+
+async def test_a_client_comes_back_whenever_its_connection_is_cut(rt: Runtime, reference: Reference) -> None:
+    link = Link(rt, int(reference.url.rpartition(":")[2]))
+    news: list[str] = []
+    ids: list[str | None] = []
+    errors: list[Exception] = []
+    begun: list[str] = []
+    async with rt.listen(link) as port, rt.tasks() as tasks:
+        client = connect(rt, replace(reference, url=f"http://127.0.0.1:{port}"), reconnect=True)
+        client.on("message", news.append)
+        async with client:
+            for count in range(1, 6):
+                ids.append(client.connection_id)
+                tasks.start_soon(breaks_off, client, begun, errors)
+                await rt.eventually(lambda c=count: len(begun) == c)  # type: ignore[misc]
+                tasks.start_soon(fails, client.invoke("Slow", 60_000), errors)  # 3.1 does one call at a time
+                await rt.sleep(0)
+                async with rt.fail_after(2):
+                    await link.cut_until(lambda c=count: len(errors) == 2 * c)  # type: ignore[misc]
+                await rt.eventually(lambda: client.state is ClientState.CONNECTED)
+                assert await client.invoke("Add", count, 3) == count + 3
+                await client.invoke("SendClient", client.connection_id, f"after {count}")
+                await rt.eventually(lambda c=count: news[-1:] == [f"after {c}"])  # type: ignore[misc]
+    assert len(set(ids)) == len(news) == 5
+    assert all(f"http://127.0.0.1:{port}/hub is gone: " in str(error) for error in errors)
+
+
+@pytest.mark.parametrize("server", [TEN, OLDEST], ids=lambda server: server.name)
+async def test_a_server_that_is_killed_and_started_again_finds_its_clients(
+    rt: Runtime, server: Microsofts, tmp_path: Path
+) -> None:
+    """A client over each transport; the kernel resets their sockets, and refuses new ones until the server is back."""
+    lab = start_lab(server.name, tmp_path)
+    policy = ReconnectPolicy(delays=[0.05], max_attempts=1000, growth=1)
+    news: dict[str, list[str]] = {transport.name: [] for transport in TRANSPORTS}
+    try:
+        async with AsyncExitStack() as stack:
+            clients = []
+            for transport in TRANSPORTS:
+                client = rt.connect(f"{lab.url}/hub", reconnect=policy, **transport.options)
+                client.on("message", news[transport.name].append)
+                clients.append(await stack.enter_async_context(client))
+            for restart in range(5):
+                for client in clients:
+                    await client.invoke("SendClient", client.connection_id, f"before {restart}")
+                await rt.eventually(lambda r=restart: all(heard[r:] == [f"before {r}"] for heard in news.values()))  # type: ignore[misc]
+                lab.kill()
+                await rt.eventually(lambda: all(client.state is ClientState.RECONNECTING for client in clients))
+                lab = start_lab(server.name, tmp_path, port=lab.port)
+                await rt.eventually(lambda: all(client.state is ClientState.CONNECTED for client in clients))
+            for client in clients:
+                assert await client.invoke("Add", 2, 3) == 5
+    finally:
+        lab.kill()

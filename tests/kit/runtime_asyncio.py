@@ -76,6 +76,9 @@ class AsyncioRuntime(Runtime):
         async with asyncio.TaskGroup() as group:
             yield AsyncioTasks(group)
 
+    def living_tasks(self) -> int:
+        return len(asyncio.all_tasks())
+
     @asynccontextmanager
     async def move_on_after(self, seconds: float) -> AsyncIterator[Outcome]:
         outcome = Outcome()

@@ -76,6 +76,9 @@ class TrioRuntime(Runtime):
         async with trio.open_nursery() as nursery:
             yield TrioTasks(nursery)
 
+    def living_tasks(self) -> int:
+        return trio.lowlevel.current_statistics().tasks_living
+
     @asynccontextmanager
     async def move_on_after(self, seconds: float) -> AsyncIterator[Outcome]:
         outcome = Outcome()

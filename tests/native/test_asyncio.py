@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
 from hubproto_asyncio import Connection, HubApp, connect, serve
+from hubproto_asyncio._pump import SocketPump
 from hubproto_core import Call, Hub, HubConfig, HubError, TransportError
 from tests.kit.asgi import Host
 from tests.kit.runtimes import Runtime, runtimes
@@ -221,3 +223,19 @@ def test_an_application_needs_no_lifespan_and_goes_on_in_another_loop(rt: Runtim
 
     for _ in range(2):
         rt.run(call)
+
+
+async def test_small_pieces_of_a_client_go_at_once(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurries: list[int] = []
+
+    class Pump(SocketPump):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            sock = transport.get_extra_info("socket")
+            hurries.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            super().connection_made(transport)
+
+    monkeypatch.setattr("hubproto_asyncio._client.SocketPump", Pump)
+    async with rt.serve(Hub()) as server, connect(server.url):
+        pass
+    assert len(hurries) == 2
+    assert all(hurries)

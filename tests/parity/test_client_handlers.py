@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hubproto_core import Call, Hub, HubConfig
+from hubproto_core import Call, Hub, HubConfig, Transport
 from tests.kit.peer import Peer
-from tests.kit.runtimes import Runtime
+from tests.kit.runtimes import Runtime, over_each_transport
 from tests.kit.tcp import Tcp
 
 
@@ -45,6 +45,7 @@ def calling_hub() -> Hub:
     return hub
 
 
+@over_each_transport
 async def test_handlers_registered_before_entering_get_what_on_connected_sends(rt: Runtime) -> None:
     for _ in range(20):
         received: list[int] = []
@@ -117,6 +118,7 @@ async def test_a_waiting_handler_keeps_no_connection_from_staying_alive(rt: Runt
             gate.set()
 
 
+@over_each_transport
 async def test_a_handler_may_call_the_hub(rt: Runtime) -> None:
     received: list[int] = []
     async with rt.serve(calling_hub()) as server, rt.connect(server.url) as client:
@@ -173,6 +175,38 @@ async def test_off_forgets_one_handler_or_all(rt: Runtime) -> None:
         await rt.eventually(lambda: last == ["d"])
     assert first == ["a"]
     assert second == ["a", "b"]
+
+
+@over_each_transport
+async def test_whoever_listens_to_everything_hears_what_has_no_handler(rt: Runtime, transport: Transport) -> None:
+    calls: list[tuple[str, Any]] = []
+    async with rt.serve(calling_hub()) as server:
+        client = rt.connect(server.url, transports=[transport])
+
+        @client.on_any
+        async def listen(target: str, arguments: list[Any]) -> None:
+            await rt.sleep(0)
+            calls.append((target, arguments))
+
+        client.on("note", lambda text: calls.append(("handler", text)))
+        transports = [client.transport]
+        async with client:
+            transports.append(client.transport)
+            await client.invoke("CallMeBack", "note", ["a"])
+            await client.invoke("CallMeBack", "other", [1, [2]])
+            await rt.eventually(lambda: len(calls) == 5)
+            client.off_any(listen)
+            await client.invoke("CallMeBack", "note", ["b"])
+            await rt.eventually(lambda: len(calls) == 6)
+    assert transports == [None, transport]
+    assert calls == [
+        ("welcome", [1]),
+        ("welcome", [2]),
+        ("note", ["a"]),
+        ("handler", "a"),
+        ("other", [1, [2]]),
+        ("handler", "b"),
+    ]
 
 
 async def test_a_failing_handler_is_logged_and_the_next_one_runs(rt: Runtime, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,6 @@ from hubproto_core import (
     HandshakeRefused,
     HostNotFound,
     Hub,
-    HubConfig,
     LegacyServer,
     NoCommonTransport,
     NotAHub,
@@ -36,7 +35,6 @@ from hubproto_core.http import Request
 from tests.kit.peer import Peer
 from tests.kit.runtimes import Runtime, over_each_transport
 from tests.kit.tcp import Tcp
-from tests.kit.wire import pack
 from tests.parity.test_client_lifecycle import free_port
 
 
@@ -257,29 +255,3 @@ async def test_the_token_is_in_no_message_and_no_log_line(rt: Runtime, caplog: p
     assert "unheard" in caplog.text
     assert "s3cret" not in caplog.text
     assert all("s3cret" not in str(vars(record)) for record in caplog.records)
-
-
-# --- other faults seen elsewhere -------------------------------------------------------------------------------------
-
-
-async def test_a_big_message_of_the_server_arrives(rt: Runtime) -> None:
-    hub = Hub()
-    hub.method("Big")(lambda: "x" * 2 * 1024 * 1024)
-    async with rt.serve(hub, config=HubConfig()) as server, rt.connect(server.url) as client:
-        assert len(await client.invoke("Big")) == 2 * 1024 * 1024
-
-
-async def test_what_comes_in_the_same_read_as_the_handshake_s_answer_is_delivered(rt: Runtime) -> None:
-    async def server(tcp: Tcp) -> None:
-        peer = await Peer.accept(tcp)
-        await peer.read()
-        calls = ({"type": 1, "target": "news", "arguments": [n]} for n in (1, 2))
-        await peer.write(b"{}\x1e" + pack(*calls))
-        await peer.read_until_closed()
-
-    news: list[int] = []
-    async with rt.listen(server) as port:
-        client = rt.connect(f"http://127.0.0.1:{port}/hub", skip_negotiation=True)
-        client.on("news", news.append)
-        async with client:
-            await rt.eventually(lambda: news == [1, 2])

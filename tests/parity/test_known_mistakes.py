@@ -9,6 +9,7 @@ import pytest
 from wsproto.events import BytesMessage, Event, TextMessage
 
 from hubproto_core import Call, Codec, Completion, Hub, HubConfig, Invocation, JsonCodec, MessagePackCodec
+from hubproto_core.http import EndpointConfig, Mount
 from tests.kit.peer import CodecPeer, Peer
 from tests.kit.runtimes import Runtime
 
@@ -148,7 +149,7 @@ async def test_a_client_hears_what_is_sent_to_it_before_it_has_entered_its_block
 
 
 async def test_an_id_that_nobody_comes_for_is_forgotten(rt: Runtime) -> None:
-    async with rt.serve(make_hub(), config=HubConfig(resume_window=0.2)) as server:
+    async with rt.serve(Mount(make_hub(), EndpointConfig(disconnect_timeout=0.2))) as server:
         token = (await negotiate(rt, server.port))["connectionToken"]
         while (await ask(rt, server.port, "POST", f"/hub?id={token}"))[1] != b"No Connection with that ID":
             await rt.sleep(0)

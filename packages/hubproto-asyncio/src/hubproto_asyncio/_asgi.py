@@ -27,7 +27,7 @@ class HubApp:
 
     Where it is mounted in another application, `path` is the rest behind the place where it is mounted: "/", as a
     rule. `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own; of `http`
-    only the timeouts count, since the server reads the requests.
+    only the timeouts and the limits of posted bodies count, since the server reads the requests.
 
     It works without the server's lifespan events, but ends in order only with them, or as long as
     `async with app.running():` lasts.

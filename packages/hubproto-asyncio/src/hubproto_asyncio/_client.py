@@ -12,6 +12,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
+from aiohappyeyeballs import start_connection
+
 from hubproto_core import (
     ClientEvent,
     ClientState,
@@ -32,13 +34,16 @@ from hubproto_core import (
     WouldBlock,
     retry_policy,
 )
-from hubproto_core.http import AccessToken, ClientOptions, ClientSocket, Obstacle
+from hubproto_core.http import AccessToken, ClientOptions, ClientSocket, Obstacle, Tunnel
 from hubproto_core.http import HubClient as Machine
 
 from ._pump import SocketPump
 from ._runner import IncomingItems, Runner
 
 __all__ = ["Connection", "HubClient", "Stream", "connect"]
+
+_HEAD_START = 0.25  # seconds that each address of a host has before the next one is tried, too
+_TUNNEL_READ = 4096
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,12 +62,14 @@ class HubClient:
     `connect_timeout` is how many seconds one attempt may take. `reconnect` brings the client back when the connection
     is lost: True after 0, 2, 10 and 30 s; a `ReconnectPolicy`; or any function from a `Retry` to seconds, or None to
     give up. The timeouts of `config` are the client's; its `max_message_size` is unlimited unless you set one.
+    `proxy` is the HTTP proxy through which all connections are made (http://user:password@host:port), or "env" for what
+    HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say; without it they go straight to the server.
     `call_headers` is asked at every call, where it is made, for headers of the message:
     `hubproto_core.opentelemetry.trace_headers` gives `traceparent`. docs/client.md says more.
 
     Leaving it in order says farewell, within `HubConfig.close_timeout`; leaving it by an exception or cancellation
-    drops the socket at once. Raises ValueError for a URL that is none, for headers that cannot be sent, and for an
-    unknown protocol.
+    drops the socket at once. Raises ValueError for a URL that is none, that of a proxy included, for headers
+    that cannot be sent, and for an unknown protocol.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class HubClient:
         protocol: Literal["json", "messagepack"] | Codec = "json",
         connect_timeout: float = 30.0,
         reconnect: bool | RetryPolicy = False,
+        proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         config: HubConfig | None = None,
         call_headers: Callable[[], Mapping[str, str]] | None = None,
@@ -85,11 +93,14 @@ class HubClient:
             access_token=access_token,
             transports=transports,
             skip_negotiation=skip_negotiation,
+            proxy=proxy,
             connect_timeout=connect_timeout,
             reconnect=retry_policy(reconnect),
             call_headers=call_headers,
         )
-        self._machine = Machine(url, entropy=os.urandom, options=options, config=config, protocol=protocol)
+        self._machine = Machine(
+            url, entropy=os.urandom, options=options, config=config, protocol=protocol, environment=os.environ
+        )
         self._ssl_context = ssl_context
         self._loop: asyncio.AbstractEventLoop
         self._runner: _ClientRunner | None = None
@@ -159,6 +170,11 @@ class HubClient:
     def connection_id(self) -> str | None:
         """The id by which the hub's methods know this connection; None if negotiation was skipped, or without one."""
         return self._machine.connection_id
+
+    @property
+    def transport(self) -> Transport | None:
+        """What carries the connection; None while there is none."""
+        return self._machine.transport
 
     # what becomes of the connection
 
@@ -249,6 +265,19 @@ class HubClient:
     def off(self, target: str, handler: Callable[..., Any] | None = None, /) -> None:
         """Forget one handler of `target`, or all of them."""
         self._machine.handlers.remove(target, handler)
+
+    def on_any(self, handler: F, /) -> F:
+        """Call `handler(target, arguments)` at every call of the hub, before the handlers of that target, if any.
+
+        Usable as a decorator. It only listens: a hub that wants a result gets it from a handler of that target, whose
+        annotations also say what the arguments are; without one they are plain values.
+        """
+        self._machine.handlers.add_listener(handler)
+        return handler
+
+    def off_any(self, handler: Callable[..., Any] | None = None, /) -> None:
+        """Forget one handler of `on_any`, or all of them."""
+        self._machine.handlers.remove_listener(handler)
 
     # within
 
@@ -343,16 +372,46 @@ class _ClientRunner(Runner):
         self._openings.discard(opening)
         self.remove_pump(socket, opening)
 
-    async def _open(self, socket: ClientSocket) -> None:
+    async def _open(self, machine: ClientSocket) -> None:
         try:
+            connected = await self._dial(machine)
             await self._loop.create_connection(
-                lambda: SocketPump(self, lambda: socket),
-                socket.host,
-                socket.port,
-                ssl=(self._ssl_context or ssl.create_default_context()) if socket.tls else None,
+                lambda: SocketPump(self, lambda: machine),
+                sock=connected,
+                ssl=(self._ssl_context or ssl.create_default_context()) if machine.tls else None,
+                server_hostname=machine.host if machine.tls else None,
             )
+        except _NoTunnel:
+            self.run()
         except (OSError, UnicodeError) as error:  # no IDNA name is a UnicodeError
-            socket.open_failed(error, _obstacle(error), now=self._loop.time())
+            machine.open_failed(error, _obstacle(error), now=self._loop.time())
+
+    async def _dial(self, machine: ClientSocket) -> socket.socket:
+        addresses = await self._loop.getaddrinfo(
+            *machine.address,
+            type=socket.SOCK_STREAM,
+            proto=socket.IPPROTO_TCP,  # of a socket without it, asyncio does not know that small pieces go at once
+        )
+        connected = await start_connection(addresses, happy_eyeballs_delay=_HEAD_START, loop=self._loop)
+        try:
+            if machine.tunnel is not None:
+                await self._dig(machine.tunnel, connected)
+        except BaseException:
+            connected.close()
+            raise
+        return connected
+
+    async def _dig(self, tunnel: Tunnel, connected: socket.socket) -> None:
+        """Pump a tunnel until it leads to the server. Raises `_NoTunnel` if it does not."""
+        while not tunnel.finished:
+            await self._loop.sock_sendall(connected, tunnel.data_to_send())
+            data = await self._loop.sock_recv(connected, _TUNNEL_READ)
+            if data:
+                tunnel.receive_data(data, now=self._loop.time())
+            else:
+                tunnel.receive_eof(now=self._loop.time())
+        if not tunnel.open:
+            raise _NoTunnel
 
     async def stop(self) -> None:
         tasks = [opening.task for opening in self._openings]
@@ -360,6 +419,10 @@ class _ClientRunner(Runner):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await super().stop()
+
+
+class _NoTunnel(Exception):
+    """The proxy does not lead to the server; the machine has been told."""
 
 
 class _Opening:

@@ -20,8 +20,11 @@ __all__ = ["SocketPump"]
 _NOT_SENT = 16384  # bytes; what trio chooses too
 
 
-class SocketPump(asyncio.Protocol):
-    """One socket. Input is fed and answered in the same step, without a task switch."""
+class SocketPump(asyncio.BufferedProtocol):
+    """One socket. Input is fed and answered in the same step, without a task switch.
+
+    It is read into the runner's buffer: that, and not what the loop likes, is how much one socket may give at a time.
+    """
 
     def __init__(self, runner: Runner, make_machine: Callable[[], SocketMachine]) -> None:
         self._runner = runner
@@ -36,7 +39,7 @@ class SocketPump(asyncio.Protocol):
         self._alarm = math.inf  # when the timer goes off
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # uvloop's are, but do not say so
@@ -48,8 +51,11 @@ class SocketPump(asyncio.Protocol):
         self._runner.add_socket(self._machine, self)
         self._turn()
 
-    def data_received(self, data: bytes) -> None:
-        self._machine.receive_data(data, now=self._loop.time())
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._runner.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._machine.receive_data(bytes(self._runner.read_buffer[:nbytes]), now=self._loop.time())
         self._turn()
 
     def eof_received(self) -> bool:
@@ -73,6 +79,13 @@ class SocketPump(asyncio.Protocol):
         self._turn()
 
     # the pump
+
+    def address(self, which: str) -> tuple[str, int | None] | None:
+        """Return an address of the socket, as ASGI writes it: "peername" or "sockname"."""
+        name = self._transport.get_extra_info(which)
+        if isinstance(name, tuple):
+            return name[0], name[1]
+        return (name, None) if name else None
 
     async def abort(self) -> None:
         """Drop the socket at once."""

@@ -25,6 +25,8 @@ from hubproto_core.http import ClientEffect, ClientSocket, OpenSocket
 __all__ = ["Flushable", "IncomingItems", "Runner"]
 
 
+_READ_SIZE = 65536  # bytes of one socket at a time; then others have their turn
+
 T = TypeVar("T")
 
 
@@ -52,6 +54,8 @@ class Runner:
         self._sockets: dict[object, Socket] = {}
         self._to_flush: dict[Flushable, None] = {}
         self._running = False
+        self.read_buffer = memoryview(bytearray(_READ_SIZE))
+        """What sockets are read into. Nothing of it stays there: a loop says at once what it has put in."""
         effects.doorbell = self._ring
 
     # effects

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from hubproto_core import Hub, HubConfig, HubContext
-from hubproto_core.http import Authenticator, HttpConfig, HubServer, Mount
+from hubproto_core.http import AsgiApplication, Authenticator, HttpConfig, HubServer, Mount, SocketInfo
 
 from ._pump import SocketPump
 from ._runner import Runner
@@ -26,6 +26,7 @@ class TimeKeeper:
 
     def __init__(self, machine: HubServer, runner: Runner) -> None:
         self._machine = machine
+        self._runner = runner
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         runner.add_pump(machine, self)
@@ -33,12 +34,16 @@ class TimeKeeper:
     def flush(self) -> None:
         """Do what is due; the runner calls it."""
         self._machine.handle_timeout(now=self._loop.time())
-        self.stop()
+        self._disarm()
         deadline = self._machine.next_timeout()
         self._timer = None if deadline is None else self._loop.call_at(deadline, self.flush)
 
     def stop(self) -> None:
-        """Let no deadline pass any more."""
+        """Let no deadline pass any more, whatever still happens to the server."""
+        self._disarm()
+        self._runner.remove_pump(self._machine, self)
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
@@ -55,7 +60,12 @@ class Server:
         self.port: int = 0
         """The port it listens on, the first if there are several; 0 if there are only Unix sockets."""
         self._time_keeper = TimeKeeper(machine, runner)
+        self._scheme = "http"
         machine.let_wait(runner)
+
+    async def begin(self) -> None:
+        """Let the fallback application, if there is one, do what it has to do first; `serve` does it."""
+        await self._runner.outcome_of(self._machine.begin)
 
     async def listen(
         self,
@@ -69,6 +79,7 @@ class Server:
         """Open the listening sockets; `serve` does it."""
         options: dict[str, Any] = {"ssl": ssl_context}
         if ssl_context is not None:
+            self._scheme = "https"
             options["ssl_handshake_timeout"] = tls_timeout
         if unix is not None:
             self._unix = unix
@@ -119,7 +130,14 @@ class Server:
             self._unix.remove()
 
     def _accept(self) -> SocketPump:
-        return SocketPump(self._runner, lambda: self._machine.connection(now=self._loop.time()))
+        pump = SocketPump(
+            self._runner,
+            lambda: self._machine.connection(
+                SocketInfo(scheme=self._scheme, client=pump.address("peername"), server=pump.address("sockname")),
+                now=self._loop.time(),
+            ),
+        )
+        return pump
 
 
 @asynccontextmanager
@@ -135,22 +153,32 @@ async def serve(
     authenticator: Authenticator | None = None,
     config: HubConfig | None = None,
     http: HttpConfig | None = None,
+    fallback: AsgiApplication | None = None,
 ) -> AsyncIterator[Server]:
     """Serve a hub at `path`, or several, given as a mapping of paths, for as long as the block lasts.
 
     `host` None is every interface; `port` 0 is any free one (see `Server.port`). Instead of there it listens at `unix`,
     the path of a Unix socket, and on `sockets`, which listen already and are closed with the server, if there are any.
-    `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own.
+    `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own. `fallback` is an
+    ASGI application that answers requests for other paths than the hubs', and is told when the server begins and ends.
     Leaving the block in order shuts the server down gracefully; leaving it by an exception or cancellation drops
-    every connection at once. Raises OSError if it cannot listen there.
+    every connection at once. Raises OSError if it cannot listen there, RuntimeError if the fallback application says
+    that it cannot start.
     """
     hubs = hub if isinstance(hub, Mapping) else {path: hub}
     http = http or HttpConfig()
     machine = HubServer(
-        hubs, entropy=os.urandom, clock=time.time, authenticator=authenticator, config=config, http=http
+        hubs,
+        entropy=os.urandom,
+        clock=time.time,
+        authenticator=authenticator,
+        config=config,
+        http=http,
+        fallback=fallback,
     )
     server = Server(machine, Runner(machine.effects))
     try:
+        await server.begin()
         listener = None if unix is None else UnixSocket(unix)
         await server.listen(host, port, listener, sockets, ssl_context, http.request_timeout)
         yield server

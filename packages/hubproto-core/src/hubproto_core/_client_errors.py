@@ -18,6 +18,7 @@ __all__ = [
     "NotAHub",
     "NotConnected",
     "ProtocolNotSupported",
+    "ProxyFailed",
     "ReconnectFailed",
     "ServerGone",
     "TlsFailed",
@@ -53,6 +54,14 @@ class HostNotFound(ConnectionFailed):
     """The name of the host has no address."""
 
     advice = "is the name of the host right, and is there a network?"
+
+
+class ProxyFailed(ConnectionFailed):
+    """The proxy cannot be reached, or does not lead to the server. `proxy` is its host:port, without a password."""
+
+    def __init__(self, url: str, what: str, *, proxy: str) -> None:
+        super().__init__(url, what)
+        self.proxy: str = proxy
 
 
 class TlsFailed(ConnectionFailed):

@@ -20,7 +20,7 @@ from ._logs import NOBODY, client_log, facts, one_line
 from ._messages import Invocation, InvocationBindingFailure, StreamInvocation
 from ._running import RunningCall, Upload
 from ._session import Session
-from ._signature import Signature
+from ._signature import Parameter, Signature, where
 from ._transport import Transport
 
 __all__ = ["ClientSession", "Handlers"]
@@ -29,10 +29,12 @@ __all__ = ["ClientSession", "Handlers"]
 class Handlers:
     """What a client does when the server calls. Outlives the connection."""
 
-    __slots__ = ("_methods",)
+    __slots__ = ("_methods", "listeners")
 
     def __init__(self) -> None:
         self._methods: dict[str, list[Method]] = {}
+        self.listeners: list[Method] = []
+        """Called with the target and the arguments of every call."""
 
     def add(self, target: str, function: Callable[..., Any]) -> None:
         """Call `function` whenever the server calls `target`, in any case; several run in the order of their adding.
@@ -49,6 +51,22 @@ class Handlers:
         kept = [m for m in self._methods.pop(target.lower(), []) if function is not None and m.function is not function]
         if kept:
             self._methods[target.lower()] = kept
+
+    def add_listener(self, function: Callable[..., Any]) -> None:
+        """Call `function(target, arguments)` whenever the server calls anything, before the handlers of that target.
+
+        It never answers: what it returns is dropped.
+        """
+        signature = Signature.of(function, "on_any", converts=False)
+        least = len(signature.names) - len(signature.defaults)
+        takes_two = Parameter.REST in signature.slots or least <= 2 <= len(signature.names)
+        if not signature.plain or signature.is_stream or not takes_two:
+            raise TypeError(f"{where(function)} cannot listen: it must take the target and the list of the arguments")
+        self.listeners.append(Method("on_any", function, signature, cancellable=False))
+
+    def remove_listener(self, function: Callable[..., Any] | None = None) -> None:
+        """Forget one of those that listen to everything, or all of them."""
+        self.listeners[:] = [m for m in self.listeners if function is not None and m.function is not function]
 
     def find(self, target: str) -> Sequence[Method]:
         """Return the handlers of `target`, possibly none."""
@@ -134,11 +152,24 @@ class ClientSession(Session):
 
     def _receive_call(self, event: Invocation | StreamInvocation) -> None:
         methods = self._handlers.find(event.target)
-        if not methods:
-            target = one_line(event.target)
-            client_log.warning(
-                "the server called '%s', which has no handler", target, extra=facts(self._log_facts, method=target)
+        for listener in self._handlers.listeners:
+            self._queue.append(
+                RunningCall(
+                    self,
+                    listener.function,
+                    (event.target, list(event.arguments)),
+                    invocation_id=None,
+                    label=one_line(event.target),
+                    origin=listener,
+                    inline=listener.signature.inline,
+                )
             )
+        if not methods:
+            if not self._handlers.listeners:
+                target = one_line(event.target)
+                client_log.warning(
+                    "the server called '%s', which has no handler", target, extra=facts(self._log_facts, method=target)
+                )
             if event.invocation_id is not None:
                 self._conn.complete(event.invocation_id, error="Client didn't provide a result.")
         for method in methods:

@@ -54,6 +54,7 @@ class Role(Enum):
     CLIENT = "client"
 
 
+_REST = 0.002  # seconds until the next turn, if none of the records of the last one said anything
 _OPEN = (State.OPEN, State.LOST)
 _OVER = (State.CLOSING, State.CLOSED)
 
@@ -70,6 +71,9 @@ class HubConnection:
     `stateful`: the transport may be replaced by another one when it breaks, if the handshake agrees on version 2 of the
     protocol (SPEC 4.7).
     `log_facts` is what its log records carry in their `extra`: `hub`, `connection_id` and `user_id`.
+    `turn_size`: how many messages are looked at before others, whom the same loop serves, have their turn; None is all.
+    When a turn is over, `next_event` returns None though there is more, and `next_timeout` says when to call
+    `handle_timeout`, with which the next one begins: at once, or soon if no message was an event.
     `now` is the time at which the transport was established, in seconds of any clock that does not go backwards; all
     later times are of the same clock.
     """
@@ -93,11 +97,16 @@ class HubConnection:
         "_output_size",
         "_peer_pinged",
         "_replay",
+        "_resumes",
         "_role",
+        "_silent",
         "_started",
         "_state",
         "_timers",
         "_transport",
+        "_turn",
+        "_turn_began",
+        "_turn_size",
         "_wants_replay",
         "timed_out",
     )
@@ -112,6 +121,7 @@ class HubConnection:
         transport: Transport = Transport.WEB_SOCKETS,
         stateful: bool = False,
         log_facts: Mapping[str, object] | None = None,
+        turn_size: int | None = None,
         now: float,
     ) -> None:
         if not codecs:
@@ -127,6 +137,11 @@ class HubConnection:
         self._buffer = RecordBuffer()
         self._later: list[RecordBuffer] = []  # bytes of the transports after that of `_buffer`
         self._drained = True  # everything received has been looked at
+        self._turn = 0  # records looked at in this turn
+        self._silent = 0  # those of them that were no events
+        self._turn_began = now
+        self._turn_size = turn_size
+        self._resumes: float | None = None  # when the next turn may begin, as this one is over
         self._output: list[bytes] = []
         self._output_size = 0
         self._timers = TimerTable()
@@ -194,6 +209,11 @@ class HubConnection:
         return self._drained and (self._state is State.OPEN or self._state is State.HANDSHAKE)
 
     @property
+    def turn_is_over(self) -> bool:
+        """More has come than is looked at in one turn: `next_timeout` says when the next one begins."""
+        return self._resumes is not None
+
+    @property
     def unsent(self) -> int:
         """Bytes that are still to be written, now or when the peer has acknowledged others, or on a new transport."""
         replay = self._replay
@@ -211,6 +231,8 @@ class HubConnection:
         if (self._state is State.OPEN or self._state is State.HANDSHAKE) and not self._eof:
             self._newest_buffer().append(data)
             self._drained = False
+            if now > self._turn_began and self._resumes is None:  # all that comes at one time is one turn's
+                self._begin_turn(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """No more bytes will come.
@@ -233,6 +255,8 @@ class HubConnection:
 
     def handle_timeout(self, *, now: float) -> None:
         """A deadline may have passed. Early and spurious calls change nothing."""
+        if self._resumes is not None and now >= self._resumes:
+            self._begin_turn(now)
         for timer in self._timers.expire(now):
             match timer:
                 case Timer.HANDSHAKE:
@@ -257,8 +281,12 @@ class HubConnection:
     # outputs
 
     def next_event(self, *, now: float) -> Event | None:
-        """Return what happened next, or None when everything received has been looked at."""
+        """Return what happened next, or None when everything received has been looked at, or the turn is over."""
         while self._state in _OPEN:
+            if self._turn == self._turn_size and len(self._buffer):
+                if self._resumes is None:
+                    self._resumes = now + _REST if self._silent == self._turn else now
+                return None
             try:
                 record = self._codec.next_record(self._buffer, self._config.max_message_size)
                 if record is None:
@@ -270,9 +298,11 @@ class HubConnection:
                         break
                     self._drain(now)
                     return None
+                self._turn += 1
                 message = self._codec.decode(record, self._binder, self._config.max_depth)
                 self._timers.disarm(Timer.SILENCE)
                 if message is None or (self._replay is not None and not self._is_new(message, self._replay, now)):
+                    self._silent += 1
                     continue
                 event = self._receive(message)
             except RemoteProtocolError as error:
@@ -280,6 +310,7 @@ class HubConnection:
                 break
             if event is not None:
                 return event
+            self._silent += 1
         if self._state is State.HANDSHAKE:
             return self._shake_hands(now)
         if self._state is State.CLOSING:
@@ -303,7 +334,7 @@ class HubConnection:
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
-        return self._timers.next()
+        return self._timers.next() if self._resumes is None else self._resumes
 
     # commands
 
@@ -591,6 +622,12 @@ class HubConnection:
         self._later.clear()
         self._buffer.clear()
         self._drained = True
+        self._resumes = None
+
+    def _begin_turn(self, now: float) -> None:
+        self._turn = self._silent = 0
+        self._turn_began = now
+        self._resumes = None
 
     def _drain(self, now: float) -> None:
         """Wait for the peer again: from here on it may be held to be silent (SPEC 3.13, 5.7)."""

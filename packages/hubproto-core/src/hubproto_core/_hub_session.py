@@ -29,6 +29,8 @@ from ._timers import Timer, TimerTable
 
 __all__ = ["HubSession"]
 
+_TURN = 50  # messages of one client that are looked at before the others have their turn
+
 
 class HubSession(Session):
     """One client's connection to a hub.
@@ -89,6 +91,7 @@ class HubSession(Session):
             transport=self.info.transport,
             stateful=stateful,
             log_facts=self._log.facts,
+            turn_size=_TURN,
             now=now,
         )
         self._hub = hub

@@ -517,6 +517,8 @@ class Session(ABC):
         if self._inline is call:
             self._inline = None
             self._dispatch(self._now)
+            if self._conn.turn_is_over:
+                self._look_again()
 
     def _fail_call(self, call: RunningCall, error: Exception) -> None:
         if call.invocation_id is not None and self._conn.is_open:

@@ -19,6 +19,7 @@ class Timer(Enum):
     SHUTDOWN = "shutdown"
     EXPIRY = "expiry"
     RECONNECT = "reconnect"
+    TRANSPORT = "transport"
 
 
 class TimerTable:

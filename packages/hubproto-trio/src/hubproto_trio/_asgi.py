@@ -28,7 +28,7 @@ class HubApp:
 
     Where it is mounted in another application, `path` is the rest behind the place where it is mounted: "/", as a
     rule. `authenticator` says who sends a request (see `Authenticator`); `config` replaces the hubs' own; of `http`
-    only the timeouts count, since the server reads the requests.
+    only the timeouts and the limits of posted bodies count, since the server reads the requests.
 
     Its tasks need a nursery. The server's lifespan events open it; an application that is mounted in another one does
     not hear of them, so the other one's lifespan must do so, by `async with app.running():`.

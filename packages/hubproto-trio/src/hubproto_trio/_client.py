@@ -34,13 +34,15 @@ from hubproto_core import (
     WouldBlock,
     retry_policy,
 )
-from hubproto_core.http import AccessToken, ClientOptions, ClientSocket, Obstacle
+from hubproto_core.http import AccessToken, ClientOptions, ClientSocket, Obstacle, Tunnel
 from hubproto_core.http import HubClient as Machine
 
 from ._pump import SocketPump
 from ._runner import IncomingItems, Runner
 
 __all__ = ["Connection", "HubClient", "Stream", "connect"]
+
+_TUNNEL_READ = 4096
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,12 +61,14 @@ class HubClient:
     `connect_timeout` is how many seconds one attempt may take. `reconnect` brings the client back when the connection
     is lost: True after 0, 2, 10 and 30 s; a `ReconnectPolicy`; or any function from a `Retry` to seconds, or None to
     give up. The timeouts of `config` are the client's; its `max_message_size` is unlimited unless you set one.
+    `proxy` is the HTTP proxy through which all connections are made (http://user:password@host:port), or "env" for what
+    HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say; without it they go straight to the server.
     `call_headers` is asked at every call, where it is made, for headers of the message:
     `hubproto_core.opentelemetry.trace_headers` gives `traceparent`. docs/client.md says more.
 
     Leaving it in order says farewell, within `HubConfig.close_timeout`; leaving it by an exception or cancellation
-    drops the socket at once. Raises ValueError for a URL that is none, for headers that cannot be sent, and for an
-    unknown protocol.
+    drops the socket at once. Raises ValueError for a URL that is none, that of a proxy included, for headers
+    that cannot be sent, and for an unknown protocol.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class HubClient:
         protocol: Literal["json", "messagepack"] | Codec = "json",
         connect_timeout: float = 30.0,
         reconnect: bool | RetryPolicy = False,
+        proxy: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         config: HubConfig | None = None,
         call_headers: Callable[[], Mapping[str, str]] | None = None,
@@ -87,11 +92,14 @@ class HubClient:
             access_token=access_token,
             transports=transports,
             skip_negotiation=skip_negotiation,
+            proxy=proxy,
             connect_timeout=connect_timeout,
             reconnect=retry_policy(reconnect),
             call_headers=call_headers,
         )
-        self._machine = Machine(url, entropy=os.urandom, options=options, config=config, protocol=protocol)
+        self._machine = Machine(
+            url, entropy=os.urandom, options=options, config=config, protocol=protocol, environment=os.environ
+        )
         self._ssl_context = ssl_context
         self._runner: _ClientRunner | None = None
         self._nursery: trio.Nursery
@@ -167,6 +175,11 @@ class HubClient:
     def connection_id(self) -> str | None:
         """The id by which the hub's methods know this connection; None if negotiation was skipped, or without one."""
         return self._machine.connection_id
+
+    @property
+    def transport(self) -> Transport | None:
+        """What carries the connection; None while there is none."""
+        return self._machine.transport
 
     # what becomes of the connection
 
@@ -257,6 +270,19 @@ class HubClient:
     def off(self, target: str, handler: Callable[..., Any] | None = None, /) -> None:
         """Forget one handler of `target`, or all of them."""
         self._machine.handlers.remove(target, handler)
+
+    def on_any(self, handler: F, /) -> F:
+        """Call `handler(target, arguments)` at every call of the hub, before the handlers of that target, if any.
+
+        Usable as a decorator. It only listens: a hub that wants a result gets it from a handler of that target, whose
+        annotations also say what the arguments are; without one they are plain values.
+        """
+        self._machine.handlers.add_listener(handler)
+        return handler
+
+    def off_any(self, handler: Callable[..., Any] | None = None, /) -> None:
+        """Forget one handler of `on_any`, or all of them."""
+        self._machine.handlers.remove_listener(handler)
 
     # within
 
@@ -362,18 +388,19 @@ class _ClientRunner(Runner):
             await SocketPump(self, socket, stream).run()
 
     async def _dial(self, socket: ClientSocket) -> trio.abc.Stream:
-        if not socket.tls:
-            return await trio.open_tcp_stream(socket.host, socket.port)
-        context = self._ssl_context or ssl.create_default_context()
-        stream = await trio.open_ssl_over_tcp_stream(
-            socket.host, socket.port, https_compatible=True, ssl_context=context
-        )
+        stream = await trio.open_tcp_stream(*socket.address)
         try:
-            await stream.do_handshake()
+            if socket.tunnel is not None:
+                await _dig(socket.tunnel, stream)
+            if not socket.tls or socket.finished:
+                return stream
+            context = self._ssl_context or ssl.create_default_context()
+            tls = trio.SSLStream(stream, context, server_hostname=socket.host, https_compatible=True)
+            await tls.do_handshake()
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        return stream
+        return tls
 
 
 class _Opening:
@@ -386,6 +413,17 @@ class _Opening:
     def poke(self) -> None:
         if self._socket.finished:
             self.scope.cancel()
+
+
+async def _dig(tunnel: Tunnel, stream: trio.abc.Stream) -> None:
+    """Pump a tunnel until it leads to the server, or does not."""
+    while not tunnel.finished:
+        await stream.send_all(tunnel.data_to_send())
+        data = await stream.receive_some(_TUNNEL_READ)
+        if data:
+            tunnel.receive_data(bytes(data), now=trio.current_time())
+        else:
+            tunnel.receive_eof(now=trio.current_time())
 
 
 async def _keep_time(runner: Runner, machine: Machine) -> None:

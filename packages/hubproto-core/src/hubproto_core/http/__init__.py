@@ -2,6 +2,7 @@
 
 from ._access_token import AccessToken, TokenProvider
 from ._admission import AccessDenied, Authenticator
+from ._app import AsgiApplication, Moment, SocketInfo
 from ._asgi import AsgiMachine, AsgiMessage, AsgiRequest, AsgiWebSocket, asgi_machine
 from ._client import HubClient
 from ._client_options import ClientOptions
@@ -13,12 +14,14 @@ from ._machine import SocketMachine
 from ._messages import Request, Response
 from ._server import HubServer, Mount
 from ._server_connection import HttpConfig, HttpServerConnection
+from ._tunnel import Tunnel
 from ._websocket import WebSocketTransport
 
 __all__ = [
     "AccessDenied",
     "AccessToken",
     "AllowedOrigins",
+    "AsgiApplication",
     "AsgiMachine",
     "AsgiMessage",
     "AsgiRequest",
@@ -35,13 +38,16 @@ __all__ = [
     "HttpServerConnection",
     "HubClient",
     "HubServer",
+    "Moment",
     "Mount",
     "Obstacle",
     "OpenSocket",
     "Request",
     "Response",
+    "SocketInfo",
     "SocketMachine",
     "TokenProvider",
+    "Tunnel",
     "WebSocketAccepted",
     "WebSocketTransport",
     "asgi_machine",

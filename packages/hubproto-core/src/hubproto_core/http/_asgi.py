@@ -22,6 +22,7 @@ from ._admission import Admission
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._exchange import Exchange
 from ._messages import Request, Response
+from ._pace import Pace
 from ._server import HubServer
 
 __all__ = ["AsgiMachine", "AsgiMessage", "AsgiRequest", "AsgiWebSocket", "asgi_machine"]
@@ -35,6 +36,7 @@ _NORMAL, _NO_STATUS, _CUT_OFF = 1000, 1005, 1006
 _NO_WEBSOCKET = Response(404, f"{Transport.WEB_SOCKETS} transport not supported by this end point type".encode())
 _GOING_AWAY = Response(503)
 _TOO_SLOW = Response(408)
+_TOO_LARGE = Response(413)
 
 
 class AsgiMachine(Protocol):
@@ -232,6 +234,8 @@ class AsgiRequest(_Scope):
         self._answering = False  # the head of its answer has been sent
         self._held = b""  # of the body, what came before the request was let in
         self._complete = False  # all of the body has come
+        self._size = 0  # of what has come
+        self._pace: Pace | None = None  # at which the rest must come
         self._farewell_timeout = 0.0
         self._ask(now)
 
@@ -249,8 +253,12 @@ class AsgiRequest(_Scope):
         if message["type"] == "http.disconnect":
             self.receive_eof(now=now)
         elif not self.finished and not self._complete:
-            self._held += message.get("body", b"")
+            body = message.get("body", b"")
+            self._held += body
+            self._size += len(body)
             self._complete = not message.get("more_body", False)
+            if self._pace is not None:
+                self._pace.receive(len(body), now=now)
             self._hand_over(now)
 
     def _lost(self, error: HubProtoError | None, now: float) -> None:
@@ -308,12 +316,19 @@ class AsgiRequest(_Scope):
         else:
             self._exchange = answer
             self._farewell_timeout = endpoint.config.close_timeout
+            http = self._server.http
+            self._pace = Pace(http.min_body_rate, http.request_timeout, now=now)
             self._hand_over(now)
 
     def _hand_over(self, now: float) -> None:
-        """Give the body to what takes it, as far as it has come. The rest has so long to come."""
-        exchange = self._exchange
-        if exchange is None:
+        """Give the body to what takes it, as far as it has come. The rest must come in time."""
+        exchange, pace = self._exchange, self._pace
+        if exchange is None or pace is None:
+            return
+        if max(self._size, self._declared_size) > self._server.http.max_post_size:
+            self._exchange = None
+            exchange.receive_eof(now=now)
+            self._respond(_TOO_LARGE, now)
             return
         held, self._held = self._held, b""
         if held:
@@ -321,10 +336,17 @@ class AsgiRequest(_Scope):
         if self._complete:
             self._timers.disarm(Timer.HANDSHAKE)
             exchange.receive_end(now=now)
-        elif exchange.want_read:
-            self._timers.arm(Timer.HANDSHAKE, now + self._server.http.request_timeout)
-        else:
+            return
+        pace.run(exchange.want_read, now=now)
+        if pace.deadline is None:
             self._timers.disarm(Timer.HANDSHAKE)
+        else:
+            self._timers.arm(Timer.HANDSHAKE, pace.deadline)
+
+    @property
+    def _declared_size(self) -> int:
+        length = self._request.headers.get("content-length", "")
+        return int(length) if length.isdecimal() else 0  # the server has looked at it
 
     def _answer_with(self, response: Response) -> list[AsgiMessage]:
         return _whole("http.response", response)

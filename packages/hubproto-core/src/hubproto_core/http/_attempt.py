@@ -71,6 +71,7 @@ class Attempt:
     __slots__ = (
         "_asked_again",
         "_carrier",
+        "_due",
         "_effects",
         "_failures",
         "_offers",
@@ -81,6 +82,7 @@ class Attempt:
         "_target",
         "_timers",
         "_token",
+        "_token_is_theirs",
         "_token_request",
         "_transport",
         "connection_id",
@@ -101,6 +103,7 @@ class Attempt:
         self._effects = effects
         self._target = route.target
         self._token: str | None = None
+        self._token_is_theirs = False  # of a redirect
         self._token_request: TokenRequest | None = None
         self._asked_again = False
         self._redirects = 0
@@ -109,6 +112,7 @@ class Attempt:
         self._failures: dict[Transport, Exception] = {}  # why those tried before it did not do
         self._carrier: Carrier | None = None  # unless it is a WebSocket
         self._sockets: list[ClientSocket] = []  # that are not gone
+        self._due = 0.0  # when it must be open
         self._timers = TimerTable()
 
     # facts
@@ -117,6 +121,11 @@ class Attempt:
     def finished(self) -> bool:
         """It is over, and its sockets too."""
         return self.progress is Progress.OVER and all(socket.finished for socket in self._sockets)
+
+    @property
+    def transport(self) -> Transport | None:
+        """The one that is tried, or has been taken; None before that."""
+        return self._transport
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, or None."""
@@ -132,15 +141,21 @@ class Attempt:
 
     def start(self, *, now: float) -> None:
         """Set out; once."""
-        self._timers.arm(Timer.HANDSHAKE, now + self._route.options.connect_timeout)
-        self._ask_for_token()
+        self._due = now + self._route.options.connect_timeout
+        self._timers.arm(Timer.HANDSHAKE, self._due)
+        self._ask_for_token(now)
 
     def handle_timeout(self, *, now: float) -> None:
         """A deadline may have passed, or the access token be there. Early and spurious calls change nothing."""
         for timer in self._timers.expire(now):
+            if timer is Timer.TRANSPORT:
+                self._give_transport_up(now)
+                continue
             if timer is Timer.HANDSHAKE:
                 url, seconds = self._route.shown_url, self._route.options.connect_timeout
-                self._end(ConnectTimeout(url, f"no connection to {url} within {seconds:g} s"), now)
+                proxy = self._route.reach.proxies.to(self._target)
+                through = "" if proxy is None else f" through the proxy {proxy}"
+                self._end(ConnectTimeout(url, f"no connection to {url}{through} within {seconds:g} s"), now)
             self._drop_sockets(now)
         if self._token_request is not None:
             self._look_for_token(self._token_request, now)
@@ -167,19 +182,16 @@ class Attempt:
 
     def socket_failed(self, socket: ClientSocket, error: Exception, *, now: float) -> None:
         """See `SocketOwner`."""
-        try:
-            self._try_another(error)
-        except TransportError as reason:
-            self._end(reason, now)
+        self._fall_back(error, now)
 
     def answered(self, socket: ClientSocket, status: int, body: bytes, *, now: float) -> None:
         """See `SocketOwner`."""
         try:
             if self.progress is Progress.NEGOTIATING and status == 200:
-                self._negotiated(body)
+                self._negotiated(body, now)
             elif status == 401 and not self._asked_again and callable(self._route.options.access_token):
                 self._asked_again = True
-                self._ask_for_token()
+                self._ask_for_token(now)
             else:
                 self._try_another(self._refusal(socket, status, body))
         except TransportError as error:
@@ -195,6 +207,17 @@ class Attempt:
     def accepted(self, carrier: Carrier, *, now: float) -> ClientSession:
         """See `CarrierOwner`."""
         return self._new_session(carrier, carrier, now)
+
+    def renew_token(self, carrier: Carrier) -> TokenRequest | None:
+        """See `CarrierOwner`."""
+        token = self._route.options.access_token
+        if not callable(token) or self._token_is_theirs:
+            return None
+        return TokenRequest(token, self._route.shown_url, carrier, carrier)
+
+    def headers_with(self, token: str | None) -> dict[str, str]:
+        """See `CarrierOwner`."""
+        return _headers(self._route.options, token)
 
     def open(self, socket: ClientSocket) -> None:
         """See `CarrierOwner`."""
@@ -227,15 +250,16 @@ class Attempt:
             error = session.error
             self._end(self._never_opened(error) if self.progress is Progress.CONNECTING else error, now)
 
-    def _ask_for_token(self) -> None:
+    def _ask_for_token(self, now: float) -> None:
         """Begin, possibly again, with the access token."""
         self.progress = Progress.AUTHORIZING
+        self._timers.disarm(Timer.TRANSPORT)
         self._target = self._route.target
         token = self._route.options.access_token
         if callable(token):
             self._token_request = TokenRequest(token, self._route.shown_url, self._owner, self._effects)
         else:
-            self._set_out(token)
+            self._set_out(token, now)
 
     def _look_for_token(self, request: TokenRequest, now: float) -> None:
         try:
@@ -246,23 +270,26 @@ class Attempt:
             self._end(error, now)
         else:
             self._token_request = None
-            self._set_out(token)
+            self._set_out(token, now)
 
-    def _set_out(self, token: str | None) -> None:
+    def _set_out(self, token: str | None, now: float) -> None:
         self._token = token
+        self._token_is_theirs = False
         if self._route.options.skip_negotiation:
-            self._connect(Transport.WEB_SOCKETS, None)
+            self._connect(Transport.WEB_SOCKETS, None, now)
         else:
             self._negotiate()
 
     def _negotiate(self) -> None:
         self.progress = Progress.NEGOTIATING
+        self._timers.disarm(Timer.TRANSPORT)
         target = self._target
         path = target.path.rstrip("/") + "/negotiate"
         target = target._replace(path=path, query=with_query(target.query, "negotiateVersion=1"))
-        self.open(ExchangeSocket(self, target, "POST", {**self._headers(), "content-length": "0"}))
+        headers = {**self._headers(), "content-length": "0"}
+        self.open(ExchangeSocket(self, target, "POST", headers, reach=self._route.reach))
 
-    def _negotiated(self, body: bytes) -> None:
+    def _negotiated(self, body: bytes, now: float) -> None:
         response = parse_response(body, show_url(self._target))
         if response.url is not None:
             self._redirect(response, response.url)
@@ -270,7 +297,7 @@ class Attempt:
             self._offers = response.available_transports or ()
             transport = self._choose()
             self.connection_id = response.connection_id
-            self._connect(transport, response.token)
+            self._connect(transport, response.token, now)
 
     def _redirect(self, response: NegotiateResponse, url: str) -> None:
         self._redirects += 1
@@ -286,6 +313,7 @@ class Attempt:
             if not fits_a_header(response.access_token):
                 raise ConnectionFailed(here, f"{here} redirects with an access token that no header can carry")
             self._token = response.access_token
+            self._token_is_theirs = True
         self._negotiate()
 
     def _choose(self) -> Transport:
@@ -300,7 +328,7 @@ class Attempt:
                 reasons.append(f"('{offer.transport}' is not known to the client.)")
             elif transport not in self._route.options.transports:
                 reasons.append(f"('{transport}' is disabled by the client.)")
-            elif wanted not in offer.transfer_formats or wanted.lower() not in transport.transfer_formats:
+            elif not self._may_do(offer):
                 reasons.append(f"('{transport}' does not support {wanted}.)")
             else:
                 return transport
@@ -316,6 +344,44 @@ class Attempt:
         text = "Unable to connect to the server with any of the available transports."
         raise kind(url, f"{url}: {text} {' '.join(reasons)}") from last
 
+    def _may_do(self, offer: AvailableTransport) -> bool:
+        """Whether a transport of the server's can carry this client."""
+        transport = _KNOWN.get(offer.transport)
+        wanted = self._route.codec.transfer_format
+        return (
+            transport is not None
+            and transport in self._route.options.transports
+            and wanted.capitalize() in offer.transfer_formats
+            and wanted in transport.transfer_formats
+        )
+
+    def _share_time(self, now: float) -> None:
+        """See to it that a transport that the server does not answer leaves time for those that may come after it."""
+        left = [offer for offer in self._offers if _KNOWN.get(offer.transport) not in self._failures]
+        count = sum(self._may_do(offer) for offer in left)
+        if count > 1:
+            self._timers.arm(Timer.TRANSPORT, now + (self._due - now) / count)
+            self._effects.append(Wake(self._owner))  # whose deadline is an earlier one now
+
+    def _give_transport_up(self, now: float) -> None:
+        """The server has not answered the transport within its share of the time."""
+        assert self._transport is not None  # it is being connected
+        url = show_url(self._target)
+        error = ConnectTimeout(url, f"{url} did not accept the {_NAMES[self._transport]} in time")
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.abandon()
+        for socket in self._sockets:
+            socket.abandon()
+            self._effects.append(Wake(socket))
+        self._fall_back(error, now)
+
+    def _fall_back(self, error: Exception, now: float) -> None:
+        try:
+            self._try_another(error)
+        except TransportError as reason:
+            self._end(reason, now)
+
     def _try_another(self, error: Exception) -> None:
         """What is being tried has failed: ask the server again, for another transport. Raises if that is hopeless."""
         if self.progress is not Progress.CONNECTING or self._route.options.skip_negotiation:
@@ -325,17 +391,26 @@ class Attempt:
         self._choose()  # there is another one
         self._negotiate()
 
-    def _connect(self, transport: Transport, token: str | None) -> None:
+    def _connect(self, transport: Transport, token: str | None, now: float) -> None:
         self.progress = Progress.CONNECTING
         self._transport = transport
+        self._share_time(now)
         target = self._target
         if token is not None:
             target = target._replace(query=with_query(target.query, f"id={quote(token, safe='')}"))
         if transport is Transport.WEB_SOCKETS:
             self._open_websocket(target)
         else:
-            limit = self._route.config.max_message_size
-            self._carrier = Carrier(self, transport, target, self._headers(), self._effects, max_message_size=limit)
+            self._carrier = Carrier(
+                self,
+                transport,
+                target,
+                self._headers(),
+                self._effects,
+                reach=self._route.reach,
+                max_message_size=self._route.config.max_message_size,
+                token_timeout=self._route.options.connect_timeout,
+            )
             self._carrier.start()
 
     def _open_websocket(self, target: SplitResult) -> None:
@@ -347,11 +422,12 @@ class Attempt:
             "sec-websocket-version": "13",
             "sec-websocket-key": key,
         }
-        self.open(ExchangeSocket(self, target, "GET", headers, accept=accept_token(key)))
+        self.open(ExchangeSocket(self, target, "GET", headers, accept_token(key), reach=self._route.reach))
 
     def _new_session(self, effects: EffectSink, carrier: object, now: float) -> ClientSession:
         route, transport = self._route, self._transport
         assert transport is not None  # it is what has been connected
+        self._timers.disarm(Timer.TRANSPORT)
         self.session = ClientSession(
             route.codec,
             route.handlers,
@@ -399,6 +475,7 @@ class Attempt:
             self.progress = Progress.OVER
             self.error = error
             self._timers.disarm(Timer.HANDSHAKE)
+            self._timers.disarm(Timer.TRANSPORT)
             if self._token_request is not None:
                 self._token_request.abandon()
                 self._token_request = None

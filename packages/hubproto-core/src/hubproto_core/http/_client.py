@@ -5,7 +5,7 @@ It reaches its hub by `Attempt`s, one after the other, whose sockets the shell o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .._client_errors import ConnectionFailed, NotConnected, ReconnectFailed
 from .._client_session import ClientSession, Handlers
@@ -18,9 +18,11 @@ from .._logs import client_log, connection_facts, facts, one_line
 from .._reconnect import Retry
 from .._states import CLIENT, ClientCause, ClientState
 from .._timers import Timer, TimerTable
+from .._transport import Transport
 from ._attempt import Attempt, Progress, check_options
 from ._client_options import ClientOptions, Route
-from ._client_socket import ClientEffect
+from ._client_socket import ClientEffect, Reach
+from ._proxy import Proxies
 from ._url import show_url, split_url
 
 __all__ = ["HubClient"]
@@ -29,8 +31,9 @@ __all__ = ["HubClient"]
 class HubClient:
     """One logical connection of a client to the hub at `url` (http, https, ws or wss).
 
-    `entropy(n)` returns n random bytes; `protocol` is "json", "messagepack" or a `Codec`. Raises ValueError for a URL
-    that is none, and for a protocol that nobody knows.
+    `entropy(n)` returns n random bytes; `protocol` is "json", "messagepack" or a `Codec`; `environment` holds the
+    variables that a `ClientOptions.proxy` of "env" looks at. Raises ValueError for a URL that is none, that of a proxy
+    included, and for a protocol that nobody knows.
     """
 
     def __init__(
@@ -41,19 +44,22 @@ class HubClient:
         options: ClientOptions | None = None,
         config: HubConfig | None = None,
         protocol: str | Codec = "json",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.url = url
+        options = options or ClientOptions()
         self.effects: EffectQueue[ClientEffect] = EffectQueue()
         self.handlers: Handlers = Handlers()
         target = split_url(url)
         self._route = Route(
             target=target,
             shown_url=show_url(target),
-            options=options or ClientOptions(),
+            options=options,
             config=config or HubConfig(max_message_size=None),
             codec=find_codec(protocol),
             handlers=self.handlers,
             entropy=entropy,
+            reach=Reach(Proxies(options.proxy, environment)),
         )
         check_options(self._route)
         self._log_facts = connection_facts(self._route.shown_url, None, None)
@@ -86,6 +92,11 @@ class HubClient:
     def connection_id(self) -> str | None:
         """The public id that the server gave; None without negotiation, and while there is no connection."""
         return self._attempt.connection_id if self._attempt is not None else None
+
+    @property
+    def transport(self) -> Transport | None:
+        """What carries the connection; None while there is none."""
+        return self._attempt.transport if self._attempt is not None and self._session is not None else None
 
     @property
     def stopped(self) -> bool:

@@ -7,16 +7,18 @@ events, or one poll after the other. There are two sockets: one for the GETs, an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Protocol
 from urllib.parse import SplitResult
 
-from .._client_errors import ConnectionFailed, ServerGone
+from .._client_errors import ConnectionFailed, ServerGone, TokenFailed
 from .._client_session import ClientSession
 from .._effects import Effect, EffectQueue, Wake
-from .._errors import HubProtoError, RemoteProtocolError
+from .._errors import HubProtoError, RemoteProtocolError, WouldBlock
 from .._transport import Transport
-from ._client_requests import Answer, OutgoingRequest, RequestSocket
-from ._client_socket import ClientEffect, ClientSocket, SocketOwner
+from ._access_token import TokenRequest
+from ._client_requests import Answer, RequestSocket
+from ._client_socket import ClientEffect, ClientSocket, OutgoingRequest, Reach, SocketOwner
 from ._sse import EventReader
 
 __all__ = ["Carrier", "CarrierOwner"]
@@ -24,9 +26,15 @@ __all__ = ["Carrier", "CarrierOwner"]
 _POLL_LIMIT = 100.0
 """Seconds after which a poll is given up, and the next one sent: servers answer within 90 (SPEC 4.6)."""
 
+_MAX_UNANSWERED = 2
+"""Polls that may be given up one after the other; then the server is gone."""
+
 _KEPT_FOR = 4.0
 """Seconds that the socket of the POSTs is kept while there is nothing to say: less than servers keep theirs, so that
 none is closed while a POST is on its way."""
+
+_MOMENT = 1.0
+"""Seconds that a server which does not know the connection any more has to say why: its Close may be on its way."""
 
 _MAX_EVENT = 1024 * 1024
 """Bytes that an event may have beyond the longest message; a server says all that it has to say in one."""
@@ -44,14 +52,22 @@ class CarrierOwner(SocketOwner, Protocol):
     def open(self, socket: ClientSocket) -> None:
         """This socket is to be opened."""
 
+    def renew_token(self, carrier: Carrier) -> TokenRequest | None:
+        """Ask for another access token, of which the carrier is told; None if there will be none."""
+
+    def headers_with(self, token: str | None) -> Mapping[str, str]:
+        """What all requests carry, with this access token."""
+
 
 class Carrier:
     """Carries one session by requests to `target`, each with `headers`.
 
-    `max_message_size` is that of the session, in bytes; None is no limit.
+    `max_message_size` is that of the session, in bytes; None is no limit. `token_timeout` is how many seconds a new
+    access token may take, when the server does not accept the old one any more; what was refused is then said again.
     """
 
     __slots__ = (
+        "_close_due",
         "_deleted",
         "_effects",
         "_ended",
@@ -60,8 +76,17 @@ class Carrier:
         "_headers",
         "_over",
         "_post",
+        "_reach",
+        "_refusal",
+        "_renewal",
+        "_saying",
+        "_sent_with",
         "_target",
+        "_token_due",
+        "_token_timeout",
         "_transport",
+        "_unanswered",
+        "_unauthorized",
         "max_message_size",
         "owner",
         "session",
@@ -75,7 +100,9 @@ class Carrier:
         headers: Mapping[str, str],
         effects: EffectQueue[ClientEffect],
         *,
+        reach: Reach,
         max_message_size: int | None,
+        token_timeout: float,
     ) -> None:
         self.owner: CarrierOwner = owner
         self.max_message_size: int | None = max_message_size
@@ -83,13 +110,23 @@ class Carrier:
         self._transport = transport
         self._target = target
         self._headers = headers
+        self._reach = reach
         self._effects = effects
+        self._token_timeout = token_timeout
+        self._renewal: TokenRequest | None = None  # while an access token is asked for
+        self._token_due = inf
+        self._sent_with: dict[str, Mapping[str, str]] = {}  # the headers of the last "GET", and of the last "POST"
+        self._unauthorized: set[str] = set()  # of these, those that were refused, and are to be repeated once
+        self._saying: tuple[str, Mapping[str, str], bytes] | None = None  # what the server has not taken yet
+        self._refusal: ConnectionFailed | None = None  # why it will not take anything any more
+        self._close_due = inf  # if that was all
         self._get: _Listener
         self._post: _Poster | None = None
         self._ended = False  # the server has said all it had to say
         self._farewell = False  # the session is over: what it still says, and DELETE
         self._deleted = False
         self._over = False
+        self._unanswered = 0  # polls that were given up, one after the other
 
     def start(self) -> None:
         """Ask the server for the transport; once."""
@@ -98,6 +135,8 @@ class Carrier:
     def abandon(self) -> None:
         """Be over at once, without a farewell."""
         self._over = True
+        if self._renewal is not None:
+            self._renewal.abandon()
         for socket in (self._get, self._post):
             if socket is not None:
                 socket.abandon()
@@ -123,16 +162,17 @@ class Carrier:
     @property
     def may_ask(self) -> bool:
         """There may be more to hear."""
-        return not self._ended and not self._farewell and self.wants_more
+        return not self._ended and not self._farewell and self._renewal is None and self.wants_more
 
     def request(self, method: str, headers: Mapping[str, str], body: bytes = b"") -> OutgoingRequest:
         """Return a request, with what all of them carry."""
+        self._sent_with["GET" if method == "GET" else "POST"] = self._headers
         return OutgoingRequest(method, {**self._headers, **headers}, body)
 
     def listen(self) -> None:
         """Open a socket for the GETs."""
         kind = _PollListener if self._transport is Transport.LONG_POLLING else _EventListener
-        self._get = kind(self, self._target)
+        self._get = kind(self, self._target, self._reach)
         self.owner.open(self._get)
 
     def listener_used_up(self, socket: RequestSocket) -> None:
@@ -148,6 +188,19 @@ class Carrier:
         self._post = None
         self._wake()
 
+    def poll_answered(self) -> None:
+        """The server is there."""
+        self._unanswered = 0
+
+    def poll_given_up(self, socket: RequestSocket, *, now: float) -> None:
+        """A poll has no answer. Another one, on another socket, shows whether only the way to the server was lost."""
+        self._unanswered += 1
+        if self._unanswered == _MAX_UNANSWERED and self.session is not None:
+            seconds = _MAX_UNANSWERED * _POLL_LIMIT
+            self.lost(ServerGone(socket.url, f"{socket.url} is gone: no poll was answered for {seconds:g} s"), now=now)
+        else:
+            self.listener_used_up(socket)
+
     def accept(self, *, now: float) -> None:
         """The server has accepted the transport."""
         self.session = self.owner.accepted(self, now=now)
@@ -161,37 +214,71 @@ class Carrier:
     def next_saying(self, *, now: float) -> OutgoingRequest | None:
         """What to tell the server next; behind all else, that it may forget the connection (SPEC 4.6)."""
         assert self.session is not None
-        if self._ended:
+        if self._must_wait:
             return None
-        data = self.session.data_to_send(now=now)
-        if data:
-            content_type = _CONTENT_TYPES[self.session.transfer_format]
-            return self.request("POST", {"content-type": content_type, "content-length": str(len(data))}, data)
-        if self.session.closed is None:
-            return None
-        if self._has_to_delete():
-            self._deleted = True
-            return self.request("DELETE", {})
-        self.abandon()
-        return None
+        if self._saying is None:
+            data = self.session.data_to_send(now=now)
+            if data:
+                content_type = _CONTENT_TYPES[self.session.transfer_format]
+                self._saying = "POST", {"content-type": content_type, "content-length": str(len(data))}, data
+            elif self.session.closed is None:
+                return None
+            elif self._has_to_delete():
+                self._deleted = True
+                self._saying = "DELETE", {}, b""
+            else:
+                self.abandon()
+                return None
+        return self.request(*self._saying)
 
     def said(self, error: HubProtoError | None, *, now: float) -> None:
         """The server has taken what was told, or will not take any more."""
+        self._saying = None
+        self._unauthorized.discard("POST")
         if self._deleted:
             self.abandon()
         elif error is not None and not self._ended:
             self.lost(error, now=now)
 
+    def heard(self) -> None:
+        """The server has answered a GET in order."""
+        self._unauthorized.discard("GET")
+
+    def forgotten(self, error: ConnectionFailed, *, now: float) -> None:
+        """The server does not know the connection any more: let it say why, if it does so in a moment."""
+        assert self.session is not None
+        if self._deleted or self._ended or self.session.closed is not None:
+            self.said(error, now=now)
+        else:
+            self._refusal = error
+            self._close_due = now + _MOMENT
+            self._effects.append(Wake(self._get))  # which keeps the time
+
+    def may_repeat(self, method: str, *, now: float) -> bool:
+        """Tell whether a GET, or what was said, which the server answered 401, may be repeated with another token."""
+        if self._ended or method in self._unauthorized:
+            return False
+        self._unauthorized.add(method)
+        if self._sent_with[method] is self._headers and self._renewal is None:  # else there is another one already
+            self._renewal = self.owner.renew_token(self)
+            self._token_due = now + self._token_timeout
+            self._effects.append(Wake(self._get))  # which keeps the time
+            return self._renewal is not None
+        return True
+
     def lost(self, error: HubProtoError | None, *, now: float) -> None:
         """The server says no more, in order or because of an error."""
         assert self.session is not None
         self._ended = True
-        self.session.receive_eof(error, now=now)
+        self.session.receive_eof(error or self._refusal, now=now)
         if error is not None:
             self.abandon()
 
     def turn(self, *, now: float) -> None:
         """Let the session go on with what it has held back, and do what is due."""
+        self.look_for_token(now=now)
+        if now >= self._close_due and not self._ended:
+            self.lost(self._refusal, now=now)
         if self.session is not None:
             self.session.handle_timeout(now=now)
 
@@ -201,7 +288,7 @@ class Carrier:
             return
         if self.session.closed is not None and not self._over:
             begins, self._farewell = not self._farewell, True
-            if self._ended:
+            if self._ended or self._refusal is not None:
                 self.abandon()
             elif begins:
                 self._wake()
@@ -209,17 +296,53 @@ class Carrier:
             self._speak()  # a ping, for example, that nobody has asked for
         self.owner.session_moved(socket, now=now)
 
+    def look_for_token(self, *, now: float) -> None:
+        """There may be another access token."""
+        if self._renewal is not None:
+            self._renew(self._renewal, now)
+
     def session_timeout(self) -> float | None:
         """When the session wants its turn, or None."""
-        return None if self.session is None else self.session.next_timeout()
+        deadlines = [] if self.session is None else [self.session.next_timeout()]
+        if self._renewal is not None:
+            deadlines.append(self._token_due)
+        if self._refusal is not None and not self._ended:
+            deadlines.append(self._close_due)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     # within
+
+    @property
+    def _must_wait(self) -> bool:
+        """Nothing can be said now, or ever."""
+        return self._ended or self._renewal is not None or self._refusal is not None
 
     def _has_to_delete(self) -> bool:
         return self._transport is Transport.LONG_POLLING and not self._deleted
 
+    def _renew(self, renewal: TokenRequest, now: float) -> None:
+        try:
+            token = renewal.token()
+        except WouldBlock:
+            if now >= self._token_due:
+                url, seconds = self._get.url, self._token_timeout
+                self._renewal = None
+                renewal.abandon()
+                self.lost(
+                    TokenFailed(url, f"the access-token provider for {url} took longer than {seconds:g} s"), now=now
+                )
+        except TokenFailed as error:
+            self._renewal = None
+            self.lost(error, now=now)
+        else:
+            self._renewal = None
+            self._headers = self.owner.headers_with(token)
+            self._wake()
+
     def _has_more_to_say(self) -> bool:
         session = self.session
+        if self._saying is not None and (self._post is None or self._post.idle):
+            return True  # once more
         return session is not None and (session.unsent > 0 or (session.closed is not None and self._has_to_delete()))
 
     def _wake(self) -> None:
@@ -230,10 +353,10 @@ class Carrier:
             self._speak()
 
     def _speak(self) -> None:
-        if self._over or not self._has_more_to_say():
+        if self._over or self._must_wait or not self._has_more_to_say():
             return
         if self._post is None:
-            self._post = _Poster(self, self._target)
+            self._post = _Poster(self, self._target, self._reach)
             self.owner.open(self._post)
         else:
             self._effects.append(Wake(self._post))
@@ -244,8 +367,8 @@ class _CarrierSocket(RequestSocket):
 
     __slots__ = ("_carrier",)
 
-    def __init__(self, carrier: Carrier, target: SplitResult) -> None:
-        super().__init__(target)
+    def __init__(self, carrier: Carrier, target: SplitResult, reach: Reach) -> None:
+        super().__init__(target, reach)
         self._carrier = carrier
 
     def _look(self, now: float) -> None:
@@ -305,8 +428,8 @@ class _EventListener(_Listener):
 
     __slots__ = ("_events", "_sent")
 
-    def __init__(self, carrier: Carrier, target: SplitResult) -> None:
-        super().__init__(carrier, target)
+    def __init__(self, carrier: Carrier, target: SplitResult, reach: Reach) -> None:
+        super().__init__(carrier, target, reach)
         limit = carrier.max_message_size
         self._events = EventReader(None if limit is None else limit + _MAX_EVENT)
         self._sent = False
@@ -348,8 +471,8 @@ class _PollListener(_Listener):
 
     __slots__ = ("_deadline",)
 
-    def __init__(self, carrier: Carrier, target: SplitResult) -> None:
-        super().__init__(carrier, target)
+    def __init__(self, carrier: Carrier, target: SplitResult, reach: Reach) -> None:
+        super().__init__(carrier, target, reach)
         self._deadline: float | None = None  # of a poll that has no answer yet
 
     def next_timeout(self) -> float | None:
@@ -358,7 +481,8 @@ class _PollListener(_Listener):
 
     def handle_timeout(self, *, now: float) -> None:
         if self._deadline is not None and now >= self._deadline and not self._finished:
-            self._carrier.listener_used_up(self)
+            self._carrier.poll_given_up(self, now=now)
+            self._look(now)
         super().handle_timeout(now=now)
 
     def _next_request(self, now: float) -> OutgoingRequest | None:
@@ -369,6 +493,7 @@ class _PollListener(_Listener):
 
     def _begun(self, answer: Answer, now: float) -> None:
         self._deadline = None
+        self._carrier.poll_answered()
 
     def _received(self, data: bytes, now: float) -> None:
         self._carrier.hear(data, now=now)
@@ -379,9 +504,11 @@ class _PollListener(_Listener):
                 self._carrier.accept(now=now)
             else:
                 self._turned_down(answer, now)
+        elif answer.status == 200:
+            self._carrier.heard()
         elif answer.status == 204:
             self._carrier.lost(None, now=now)
-        elif answer.status != 200:
+        elif answer.status != 401 or not self._carrier.may_repeat("GET", now=now):
             self._fail(self._refused("a poll", answer), now)
 
 
@@ -390,8 +517,8 @@ class _Poster(_CarrierSocket):
 
     __slots__ = ("_kept_until",)
 
-    def __init__(self, carrier: Carrier, target: SplitResult) -> None:
-        super().__init__(carrier, target)
+    def __init__(self, carrier: Carrier, target: SplitResult, reach: Reach) -> None:
+        super().__init__(carrier, target, reach)
         self._kept_until: float | None = None  # if there is nothing to say
 
     def next_timeout(self) -> float | None:
@@ -403,7 +530,7 @@ class _Poster(_CarrierSocket):
             self._look(now)
 
     def _turn(self, now: float) -> None:
-        pass
+        self._carrier.look_for_token(now=now)
 
     def _welcome(self) -> bool:
         return True
@@ -423,8 +550,12 @@ class _Poster(_CarrierSocket):
         pass
 
     def _answered(self, answer: Answer, now: float) -> None:
-        refused = None if 200 <= answer.status < 300 else self._refused("what was posted", answer)
-        self._carrier.said(refused, now=now)
+        if 200 <= answer.status < 300:
+            self._carrier.said(None, now=now)
+        elif answer.status == 404:
+            self._carrier.forgotten(self._refused("what was posted", answer), now=now)
+        elif answer.status != 401 or not self._carrier.may_repeat("POST", now=now):
+            self._carrier.said(self._refused("what was posted", answer), now=now)
 
     def _fail(self, error: ConnectionFailed, now: float) -> None:
         self.abandon()

@@ -12,6 +12,7 @@ from .._config import HubConfig
 from .._reconnect import RetryPolicy
 from .._transport import Transport
 from ._access_token import AccessToken
+from ._client_socket import Reach
 
 __all__ = ["ClientOptions", "Route"]
 
@@ -33,8 +34,13 @@ class ClientOptions:
     skip_negotiation: bool = False
     """Open the WebSocket at once: one round trip less, but no redirects (SPEC 4.2.7)."""
 
+    proxy: str | None = field(default=None, repr=False)
+    """The HTTP proxy that all connections go through: http://user:password@host:port; "env" for what HTTP_PROXY,
+    HTTPS_PROXY, ALL_PROXY and NO_PROXY say; None for none."""
+
     connect_timeout: float = 30.0
-    """Seconds from the start of an attempt until the hub's handshake must be done."""
+    """Seconds from the start of an attempt until the hub's handshake must be done. A transport that might be replaced
+    by another has its share of them until the server must have accepted it."""
 
     reconnect: RetryPolicy | None = None
     """When to try again after the connection was lost; None for never (SPEC 5.10)."""
@@ -57,3 +63,4 @@ class Route:
     codec: Codec
     handlers: Handlers
     entropy: Callable[[int], bytes]
+    reach: Reach

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from urllib.parse import SplitResult
 
 import h11
 from msgspec import Struct
 
-from .._client_errors import ConnectionFailed
+from .._client_errors import ConnectionFailed, Forbidden, ServerGone, Unauthorized
 from .._errors import HubProtoError
-from ._client_socket import ClientSocket, encode_request
+from ._client_socket import ClientSocket, OutgoingRequest, Reach
 
-__all__ = ["Answer", "OutgoingRequest", "RequestSocket"]
+__all__ = ["Answer", "RequestSocket"]
 
 _MAX_TEXT = 1000  # bytes of an answer that is no success, for messages
 
 
-class OutgoingRequest(Struct, frozen=True):
-    """A request, but for where it goes."""
-
-    method: str
-    headers: Mapping[str, str]
-    body: bytes = b""
+_KINDS = {401: Unauthorized, 403: Forbidden, 404: ServerGone}
 
 
 class Answer(Struct):
@@ -37,11 +31,10 @@ class Answer(Struct):
 class RequestSocket(ClientSocket):
     """A socket that asks for its next request whenever it has none. What comes of them is for those who inherit."""
 
-    __slots__ = ("_answer", "_busy", "_finished", "_h11", "_output", "_spent", "_target")
+    __slots__ = ("_answer", "_busy", "_finished", "_h11", "_output", "_spent")
 
-    def __init__(self, target: SplitResult) -> None:
-        super().__init__(target)
-        self._target = target
+    def __init__(self, target: SplitResult, reach: Reach) -> None:
+        super().__init__(target, reach)
         self._h11 = h11.Connection(h11.CLIENT)
         self._output = b""
         self._busy = False  # a request waits for the end of its answer
@@ -94,9 +87,7 @@ class RequestSocket(ClientSocket):
                 request = self._next_request(now)
                 if request is not None:
                     self._busy = True
-                    self._output += encode_request(
-                        self._h11, request.method, self._target, request.headers, request.body
-                    )
+                    self._output += self._encode(self._h11, request, now)
             self._look(now)
         data, self._output = self._output, b""
         return data
@@ -159,6 +150,7 @@ class RequestSocket(ClientSocket):
                 case h11.Response() if not self._busy:  # as some say farewell to a socket that they have kept
                     self._end_use(now)
                 case h11.Response(status_code=status, headers=headers):
+                    self._take_cookies(event, now)
                     types = [value for name, value in headers if name == b"content-type"]
                     self._answer = Answer(status, types[0].decode("latin-1") if types else "")
                     self._begun(self._answer, now)
@@ -194,4 +186,5 @@ class RequestSocket(ClientSocket):
         """Return the error for an answer that is not to be."""
         text = answer.text[:200].decode("utf-8", "replace").strip()
         said = f" ({text})" if text else ""
-        return ConnectionFailed(self.url, f"{self.url} refused {what} with status {answer.status}{said}")
+        kind = _KINDS.get(answer.status, ConnectionFailed)
+        return kind(self.url, f"{self.url} refused {what} with status {answer.status}{said}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 from urllib.parse import SplitResult, urlunsplit
@@ -15,13 +16,33 @@ from urllib.parse import SplitResult, urlunsplit
 import h11
 from msgspec import Struct
 
-from .._client_errors import ConnectionFailed, ConnectionRefused, HostNotFound, NotAHub, ServerGone, TlsFailed
+from .._client_errors import (
+    ConnectionFailed,
+    ConnectionRefused,
+    HostNotFound,
+    NotAHub,
+    ProxyFailed,
+    ServerGone,
+    TlsFailed,
+)
 from .._effects import Effect
 from .._errors import HubProtoError
+from ._cookies import CookieJar
+from ._proxy import Proxies
+from ._tunnel import Tunnel
 from ._url import host_header, show_url
 from ._websocket import WebSocketTransport
 
-__all__ = ["ClientEffect", "ClientSocket", "ExchangeSocket", "Obstacle", "OpenSocket", "SocketOwner", "encode_request"]
+__all__ = [
+    "ClientEffect",
+    "ClientSocket",
+    "ExchangeSocket",
+    "Obstacle",
+    "OpenSocket",
+    "OutgoingRequest",
+    "Reach",
+    "SocketOwner",
+]
 
 _MAX_RESPONSE = 1024 * 1024
 
@@ -44,6 +65,14 @@ class Obstacle(Enum):
     OTHER = ConnectionFailed
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What all sockets of a client have in common: the proxies that lead to servers, and the servers' cookies."""
+
+    proxies: Proxies = field(default_factory=Proxies)
+    cookies: CookieJar = field(default_factory=CookieJar)
+
+
 class SocketOwner(Protocol):
     """What a socket reports to."""
 
@@ -63,18 +92,37 @@ class SocketOwner(Protocol):
         """The socket is gone, whatever was reported before."""
 
 
+class OutgoingRequest(Struct, frozen=True):
+    """A request, but for where it goes; the names of its headers are in lower case."""
+
+    method: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
 class ClientSocket(ABC):
-    """Where a shell is to connect to, and the verbs with which it pumps bytes through the socket (`SocketMachine`)."""
+    """Where a shell is to connect to, and the verbs with which it pumps bytes through the socket (`SocketMachine`).
 
-    __slots__ = ("host", "port", "tls", "url")
+    It connects to `address`, pumps the `tunnel`, if there is one, until that is finished, and then, unless the socket
+    is `finished`, speaks TLS if `tls` says so.
+    """
 
-    def __init__(self, target: SplitResult) -> None:
+    __slots__ = ("_cookies", "_target", "address", "host", "port", "tls", "tunnel", "url")
+
+    def __init__(self, target: SplitResult, reach: Reach) -> None:
         self.tls: bool = target.scheme == "https"
         """Speak TLS, with `host` as the name to verify."""
         self.host: str = target.hostname or ""
         self.port: int = target.port or (443 if self.tls else 80)
         self.url: str = show_url(target)
         """For messages; without what may be secret in it."""
+        self._target = target
+        self._cookies = reach.cookies
+        proxy = reach.proxies.to(target)
+        self.tunnel: Tunnel | None = None if proxy is None else Tunnel(self, proxy, self.host, self.port)
+        """The way through a proxy, if there is one."""
+        self.address: tuple[str, int] = (self.host, self.port) if proxy is None else (proxy.host, proxy.port)
+        """The host and the port to open a TCP connection to: those of the server, or of its proxy."""
 
     @property
     @abstractmethod
@@ -89,8 +137,15 @@ class ClientSocket(ABC):
     def open_failed(self, error: Exception, obstacle: Obstacle = Obstacle.OTHER, *, now: float) -> None:
         """The shell could not open the socket; `error` says why."""
         reason = str(error) or type(error).__name__
-        what = f"cannot connect to {self.url} ({self.host} port {self.port}): {reason}"
-        self._fail(obstacle.value(self.url, what), now)
+        if self.tunnel is not None and not self.tunnel.open:
+            self.tunnel.not_opened(reason, now=now)
+        else:
+            what = f"cannot connect to {self.url} ({self.host} port {self.port}): {reason}"
+            self._fail(obstacle.value(self.url, what), now)
+
+    def tunnel_failed(self, error: ProxyFailed, *, now: float) -> None:
+        """See `TunnelOwner`."""
+        self._fail(error, now)
 
     @abstractmethod
     def abandon(self) -> None:
@@ -120,17 +175,25 @@ class ClientSocket(ABC):
     def _fail(self, error: ConnectionFailed, now: float) -> None:
         """The socket is of no use any more."""
 
+    # for those who inherit
 
-def encode_request(
-    connection: h11.Connection, method: str, target: SplitResult, headers: Mapping[str, str], body: bytes = b""
-) -> bytes:
-    """Return the bytes of a whole request."""
-    path = urlunsplit(("", "", target.path or "/", target.query, ""))
-    request = h11.Request(method=method, target=path, headers=[("host", host_header(target)), *headers.items()])
-    data = connection.send(request) or b""
-    if body:
-        data += connection.send(h11.Data(body)) or b""
-    return data + (connection.send(h11.EndOfMessage()) or b"")
+    def _encode(self, connection: h11.Connection, request: OutgoingRequest, now: float) -> bytes:
+        """Return the bytes of a whole request; with the cookies of the server, which may have changed until now."""
+        target = self._target
+        cookie = self._cookies.header(target, request.headers.get("cookie"), now=now)
+        lines = {"host": host_header(target), **request.headers}
+        headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in lines.items() if name != "cookie"]
+        if cookie is not None:
+            headers.append((b"cookie", cookie))
+        path = urlunsplit(("", "", target.path or "/", target.query, ""))
+        data = connection.send(h11.Request(method=request.method, target=path, headers=headers)) or b""
+        if request.body:
+            data += connection.send(h11.Data(request.body)) or b""
+        return data + (connection.send(h11.EndOfMessage()) or b"")
+
+    def _take_cookies(self, answer: h11.Response | h11.InformationalResponse, now: float) -> None:
+        """Keep what an answer sets."""
+        self._cookies.take(self._target, answer.headers, now=now)
 
 
 class ExchangeSocket(ClientSocket):
@@ -139,7 +202,7 @@ class ExchangeSocket(ClientSocket):
     `accept` is the Sec-WebSocket-Accept that must answer a request to upgrade; None if it is none.
     """
 
-    __slots__ = ("_accept", "_body", "_finished", "_h11", "_output", "_owner", "_status", "_transport")
+    __slots__ = ("_accept", "_body", "_finished", "_h11", "_output", "_owner", "_request", "_status", "_transport")
 
     def __init__(
         self,
@@ -148,8 +211,10 @@ class ExchangeSocket(ClientSocket):
         method: str,
         headers: Mapping[str, str],
         accept: str | None = None,
+        *,
+        reach: Reach,
     ) -> None:
-        super().__init__(target)
+        super().__init__(target, reach)
         self._owner = owner
         self._accept = accept
         self._status = 0
@@ -157,7 +222,8 @@ class ExchangeSocket(ClientSocket):
         self._finished = False
         self._transport: WebSocketTransport | None = None
         self._h11 = h11.Connection(h11.CLIENT)
-        self._output = bytearray(encode_request(self._h11, method, target, headers))
+        self._request: OutgoingRequest | None = OutgoingRequest(method, headers)  # until it is encoded
+        self._output = b""
 
     @property
     def finished(self) -> bool:
@@ -169,7 +235,8 @@ class ExchangeSocket(ClientSocket):
 
     def abandon(self) -> None:
         self._finished = True
-        self._output.clear()
+        self._request = None
+        self._output = b""
         if self._transport is not None:
             self._transport.finished = True
 
@@ -178,6 +245,8 @@ class ExchangeSocket(ClientSocket):
             self._transport.receive_data(data, now=now)
             self._owner.session_moved(self, now=now)
         elif not self._finished:
+            if self._request is not None:
+                self._set_out(self._request, now)
             self._h11.receive_data(data)
             self._advance(now)
 
@@ -188,6 +257,8 @@ class ExchangeSocket(ClientSocket):
             self._owner.session_moved(self, now=now)
         elif not self._finished:
             if error is None:
+                if self._request is not None:
+                    self._set_out(self._request, now)
                 self._h11.receive_data(b"")
                 self._advance(now)
             if not self._finished:
@@ -201,8 +272,9 @@ class ExchangeSocket(ClientSocket):
             self._owner.session_moved(self, now=now)
 
     def data_to_send(self, *, now: float) -> bytes:
-        data = bytes(self._output)
-        self._output.clear()
+        if self._request is not None:
+            self._set_out(self._request, now)
+        data, self._output = self._output, b""
         if self._transport is not None and not self._finished:
             data += self._transport.data_to_send(now=now)
             self._owner.session_moved(self, now=now)
@@ -210,6 +282,11 @@ class ExchangeSocket(ClientSocket):
 
     def next_timeout(self) -> float | None:
         return self._transport.next_timeout() if self._transport else None
+
+    def _set_out(self, request: OutgoingRequest, now: float) -> None:
+        """Encode the request, once: only now is it known which cookies go with it."""
+        self._request = None
+        self._output = self._encode(self._h11, request, now)
 
     def _advance(self, now: float) -> None:
         while not self._finished and self._transport is None:
@@ -225,6 +302,7 @@ class ExchangeSocket(ClientSocket):
                 case h11.InformationalResponse(status_code=101):
                     self._upgrade(event, now)
                 case h11.Response(status_code=status):
+                    self._take_cookies(event, now)
                     self._status = status
                 case h11.Data(data=data):
                     self._body += data
@@ -240,6 +318,7 @@ class ExchangeSocket(ClientSocket):
                     return
 
     def _upgrade(self, event: h11.InformationalResponse, now: float) -> None:
+        self._take_cookies(event, now)
         headers = dict(event.headers.raw_items())
         answer = {name.lower(): value for name, value in headers.items()}.get(b"sec-websocket-accept", b"")
         if self._accept is None or answer.decode("latin-1") != self._accept:
@@ -251,4 +330,5 @@ class ExchangeSocket(ClientSocket):
 
     def _fail(self, error: ConnectionFailed, now: float) -> None:
         self._finished = True
+        self._request = None
         self._owner.socket_failed(self, error, now=now)

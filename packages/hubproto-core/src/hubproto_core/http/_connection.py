@@ -7,7 +7,6 @@ session says leaves in the answer to a GET: a stream of events, or one poll afte
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 from .._effects import Effect, EffectSink, Wake
@@ -56,7 +55,8 @@ class Connection:
 
     `stateful`: its client has asked for stateful reconnect, and may have it. `body_limit` is how many bytes of bodies
     are kept before there is a session. A poll waits up to `poll_timeout` seconds for something to say; a client that is
-    not there for `absence_timeout` seconds is gone (one that had a WebSocket, when its session says so).
+    not there for `absence_timeout` seconds is gone (one that had a WebSocket, when its session says so). The last of it
+    must be taken within `farewell_timeout` seconds.
     """
 
     __slots__ = (
@@ -64,6 +64,7 @@ class Connection:
         "_body_limit",
         "_effects",
         "_expires",
+        "_farewell_timeout",
         "_get",
         "_gone",
         "_kept",
@@ -73,6 +74,7 @@ class Connection:
         "_posts",
         "_socket",
         "_terminated",
+        "_visitors",
         "connection_id",
         "session",
         "stateful",
@@ -91,6 +93,7 @@ class Connection:
         body_limit: int,
         poll_timeout: float,
         absence_timeout: float,
+        farewell_timeout: float,
         now: float,
     ) -> None:
         self.token: str = token
@@ -103,14 +106,29 @@ class Connection:
         self._body_limit = body_limit
         self._poll_timeout = poll_timeout
         self._absence_timeout = absence_timeout
+        self._farewell_timeout = farewell_timeout
         self._expires = now + absence_timeout  # unless there is a GET
         self._get: Poll | EventStream | None = None
         self._socket: WebSocketHost | None = None
-        self._posts: deque[Post] = deque()
+        self._posts: list[Post] = []  # few; a deque would be as large as all the rest of a connection that only waits
         self._kept = bytearray()
         self._gone = False
         self._lapsed = False  # gone because its client stayed away
         self._terminated = False
+        self._visitors: dict[type[_Exchange], object] = {}  # who was host of the last request of each kind
+
+    # facts
+
+    @property
+    def goes_on(self) -> bool:
+        """There is, or will be, something to say to its client, or to hear of it."""
+        session = self.session
+        return not self._gone and session is not None and (session.closed is None or session.unsent > 0)
+
+    @property
+    def farewell_timeout(self) -> float:
+        """Seconds that its client has to take the last of it."""
+        return self._farewell_timeout
 
     # the effects of its session
 
@@ -167,10 +185,12 @@ class Connection:
         else:
             self._owner.ended(self)
 
-    def first_poll(self, *, now: float) -> Response:
+    def first_poll(self, host: object, *, now: float) -> Exchange:
         """Answer the GET with which long polling begins: at once, with nothing."""
+        poll = Poll(self, host, now)
+        poll.answer = _FIRST
         self._leave(now)
-        return _FIRST
+        return poll
 
     def poll(self, host: object, *, now: float) -> Exchange:
         """A client asks for what there is to say. Its last poll, if it still waits, ends with nothing."""
@@ -180,9 +200,9 @@ class Connection:
         self._get = Poll(self, host, now + self._poll_timeout)
         return self._get
 
-    def stream_events(self, host: object, farewell_timeout: float, *, now: float) -> Exchange:
-        """A client listens to all there will be to say; at the end, it has so many seconds to take the last of it."""
-        self._get = EventStream(self, host, farewell_timeout, now)
+    def stream_events(self, host: object, *, now: float) -> Exchange:
+        """A client listens to all there will be to say."""
+        self._get = EventStream(self, host, now)
         self._owner.due(self)
         return self._get
 
@@ -253,7 +273,7 @@ class Connection:
                     return
             lost = self._lapsed or (self._gone and (post.held or not post.was_taken))
             post.answer = Response(404 if lost else 200)
-            self._posts.popleft()
+            self._posts.pop(0)
             self._wake(post)
             if self._posts:
                 self._wake(self._posts[0])
@@ -276,6 +296,8 @@ class Connection:
             self._leave(now)
             if poll.answer is _NOTHING_MORE:
                 self._go(now)
+            elif not self.goes_on:
+                self._dismiss()
 
     def next_events(self, stream: EventStream, now: float) -> bytes:
         """Return what there is to say to a listener. The stream ends with the session."""
@@ -318,7 +340,9 @@ class Connection:
             self._kept += post.held
         elif self.session.want_read or self.session.is_over:
             self.session.receive_data(post.held, now=now)
-            if self._get is not None:
+            if self._get is None:
+                self._owner.due(self)  # there may be more to be looked at in its next turn
+            else:
                 self._wake(self._get)  # there may be an answer already
         else:
             return False
@@ -343,6 +367,12 @@ class Connection:
                 self.session.receive_eof(now=now)
                 self._owner.due(self)
             self.take_posts(now)
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Let sockets that are only kept for it see that nothing more comes."""
+        for host in self._visitors.values():
+            self._effects.append(Wake(host))
 
 
 class _Exchange:
@@ -354,6 +384,15 @@ class _Exchange:
         self._connection = connection
         self.host: object = host
         self.finished: bool = False
+        connection._visitors[type(self)] = host
+
+    @property
+    def goes_on(self) -> bool:
+        return self._connection.goes_on
+
+    @property
+    def farewell_timeout(self) -> float:
+        return self._connection.farewell_timeout
 
     @property
     def want_read(self) -> bool:
@@ -444,11 +483,10 @@ class Poll(_Exchange):
 class EventStream(_Exchange):
     """Server-sent events: all that is said on a connection, in the answer to one request."""
 
-    __slots__ = ("_farewell_timeout", "_seen")
+    __slots__ = ("_seen",)
 
-    def __init__(self, connection: Connection, host: object, farewell_timeout: float, now: float) -> None:
+    def __init__(self, connection: Connection, host: object, now: float) -> None:
         super().__init__(connection, host)
-        self._farewell_timeout = farewell_timeout
         self._seen = now  # when the client last took something
 
     def response(self, *, now: float) -> Response | None:
@@ -478,7 +516,7 @@ class EventStream(_Exchange):
     def _farewell(self) -> float | None:
         """When it is too late for the last of it: the connection is over, but nothing has been taken since."""
         session = self._connection.session
-        return self._seen + self._farewell_timeout if session is not None and session.is_over else None
+        return self._seen + self.farewell_timeout if session is not None and session.is_over else None
 
 
 def _timeout_of(connection: Connection) -> float | None:

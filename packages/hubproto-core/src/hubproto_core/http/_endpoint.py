@@ -317,8 +317,7 @@ class Endpoint:
         if refusal is not None:
             return refusal
         opened = self._open(found, request, Transport.SERVER_SENT_EVENTS, found, principal, now)
-        limit = self._config.close_timeout
-        return opened if isinstance(opened, Response) else found.stream_events(host, limit, now=now)
+        return opened if isinstance(opened, Response) else found.stream_events(host, now=now)
 
     def _poll(self, request: Request, host: object, principal: Any, now: float) -> Response | Exchange:
         found = self._find(request)
@@ -333,7 +332,7 @@ class Endpoint:
             found.session.renew(sender.user, principal, sender.expires)
             return found.poll(host, now=now)
         opened = self._open(found, request, Transport.LONG_POLLING, found, principal, now)
-        return opened if isinstance(opened, Response) else found.first_poll(now=now)
+        return opened if isinstance(opened, Response) else found.first_poll(host, now=now)
 
     def _find(self, request: Request) -> Connection | Response:
         token = request.query.get("id")
@@ -361,6 +360,7 @@ class Endpoint:
             body_limit=self._options.receive_buffer,
             poll_timeout=self._options.poll_timeout,
             absence_timeout=self._options.disconnect_timeout,
+            farewell_timeout=self._config.close_timeout,
             now=now,
         )
         self._connections[token] = connection

@@ -25,6 +25,14 @@ class Exchange(Protocol):
         """Nothing follows what `response` and `data_to_send` have returned."""
 
     @property
+    def goes_on(self) -> bool:
+        """Its client has more to ask or to say afterwards: during a shutdown, too, its socket is kept for that."""
+
+    @property
+    def farewell_timeout(self) -> float:
+        """Seconds that the socket is then kept for."""
+
+    @property
     def want_read(self) -> bool:
         """More of the request's body is welcome."""
 

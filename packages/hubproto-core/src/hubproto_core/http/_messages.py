@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
@@ -27,10 +27,13 @@ class Request:
     @property
     def path(self) -> str:
         """The path, without the query, its percent-encoding undone. The target may be a whole URL (RFC 9112, 3.2.2)."""
+        return unquote(self.raw_path)
+
+    @property
+    def raw_path(self) -> str:
+        """The path, as it came."""
         path = self.target.partition("?")[0]
-        if not path.startswith("/"):
-            path = "/" + path.partition("://")[2].partition("/")[2]
-        return unquote(path)
+        return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
 
     @property
     def query_string(self) -> str:
@@ -76,3 +79,5 @@ class Response:
     body: bytes = b""
     content_type: str | None = "text/plain"
     headers: Mapping[str, str] = field(default_factory=dict)
+    raw_headers: Sequence[tuple[bytes, bytes]] = ()
+    """More of them, whose names may be repeated."""

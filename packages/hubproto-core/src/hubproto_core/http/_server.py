@@ -13,13 +13,16 @@ from .._hub import Hub
 from .._logs import NOBODY, facts, http_log
 from .._running import Waiter
 from ._admission import Admission, Authenticator
+from ._app import AsgiApplication, Moment, SocketInfo
 from ._endpoint import Endpoint, EndpointConfig
+from ._fallback import Fallback
 from ._messages import Request
 from ._server_connection import HttpConfig, HttpServerConnection
 
 __all__ = ["Host", "HubServer", "Mount"]
 
 _ROOM = 0.9  # of `max_connections`
+_READY = Moment(lambda: True, lambda: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class HubServer:
     """Hubs at their paths, and the effects of all their connections. One for each listening server.
 
     `entropy` returns so many random bytes, `clock` the Unix time in seconds. `authenticator` says who sends a request.
+    `fallback` is the ASGI application that answers requests for other paths than the hubs'.
     """
 
     __slots__ = (
@@ -50,9 +54,11 @@ class HubServer:
         "_draining",
         "_endpoints",
         "_hosts",
+        "_is_farewell",
         "_registries",
         "_told_to_hurry",
         "effects",
+        "fallback",
         "http",
     )
 
@@ -65,17 +71,21 @@ class HubServer:
         authenticator: Authenticator | None = None,
         config: HubConfig | None = None,
         http: HttpConfig | None = None,
+        fallback: AsgiApplication | None = None,
     ) -> None:
         self._authenticator = authenticator
         self.effects: EffectQueue[Effect] = EffectQueue()
         if not hubs:
             raise ValueError("a HubServer needs at least one hub")
         self.http: HttpConfig = http or HttpConfig()
+        self.fallback: Fallback | None = None if fallback is None else Fallback(fallback, self.effects, self)
+        """Who answers requests for other paths; None where they are answered 404."""
         self._hosts: dict[Host, None] = {}
         self._crowded = False  # `max_connections` was reached, and that was logged
         self._draining = False
         self._deadline: float | None = None  # when the shutdown has taken too long
         self._told_to_hurry = False  # it had taken too long once before
+        self._is_farewell = False  # all are gone, and the fallback application has been told so
         self._registries: dict[Hub, Registry] = {}
         self._endpoints: dict[str, Endpoint] = {}
         for path, mounted in hubs.items():
@@ -100,7 +110,21 @@ class HubServer:
     @property
     def closed(self) -> bool:
         """`shut_down` was asked for and is done. Wait for `Wake` of this server until it is."""
-        return self._draining and not self._hosts and not any(r.connections for r in self._registries.values())
+        return self._draining and not self._is_busy and (self.fallback is None or self.fallback.ended)
+
+    @property
+    def _is_busy(self) -> bool:
+        """There is a socket, a session, or a request that the fallback application has not done with."""
+        if self._hosts or any(registry.connections for registry in self._registries.values()):
+            return True
+        return self.fallback is not None and self.fallback.busy
+
+    def begin(self) -> Moment:
+        """Begin to serve, once `let_wait` was called. Requests may come when what is returned is done.
+
+        Its outcome is None; it raises RuntimeError if the fallback application says that it cannot start.
+        """
+        return _READY if self.fallback is None else self.fallback.start()
 
     def context(self, hub: Hub) -> HubContext:
         """Return one of the hubs as it is seen from outside of any call.
@@ -113,11 +137,13 @@ class HubServer:
         """From now on user code waits by this runner for what clients answer; see `Registry.waiter`."""
         for registry in self._registries.values():
             registry.waiter = waiter
+        if self.fallback is not None:
+            self.fallback.waiter = waiter
 
-    def connection(self, *, now: float) -> HttpServerConnection:
-        """Return the machine for a socket that has just been accepted."""
+    def connection(self, info: SocketInfo | None = None, *, now: float) -> HttpServerConnection:
+        """Return the machine for a socket that has just been accepted. The fallback application is told `info`."""
         full = self._is_full()
-        connection = HttpServerConnection(self, self.http, now=now)
+        connection = HttpServerConnection(self, self.http, info, now=now)
         self.join(connection)
         if self._draining or full:
             connection.shut_down(now=now)
@@ -176,6 +202,11 @@ class HubServer:
             endpoint.handle_timeout(now=now)
         if self._deadline is not None and now >= self._deadline:
             self._hurry(now)
+        if self._draining and not self._is_busy and self.fallback is not None and not self._is_farewell:
+            self._is_farewell = True
+            self.fallback.stop()
+            self._told_to_hurry = True
+            self._deadline = now + self._shutdown_timeout
 
     def reopen(self) -> None:
         """Serve again, after a shutdown that is done, or that nobody drives any longer."""
@@ -203,8 +234,12 @@ class HubServer:
                 endpoint.shut_down(now=now)
             for host in list(self._hosts):
                 host.shut_down(now=now)
-            self._deadline = now + max(endpoint.config.shutdown_timeout for endpoint in self._endpoints.values())
+            self._deadline = now + self._shutdown_timeout
             self.effects.append(Wake(self))
+
+    @property
+    def _shutdown_timeout(self) -> float:
+        return max(endpoint.config.shutdown_timeout for endpoint in self._endpoints.values())
 
     def _hurry(self, now: float) -> None:
         if self._told_to_hurry:
@@ -213,6 +248,8 @@ class HubServer:
         self._told_to_hurry = True
         for session in self._sessions():
             session.cancel_all()
+        if self.fallback is not None:
+            self.fallback.cancel_requests()
         configs = [endpoint.config for endpoint in self._endpoints.values()]
         self._deadline = now + max(config.shutdown_timeout + config.close_timeout for config in configs)
 
@@ -221,6 +258,8 @@ class HubServer:
             session.cut_short(now=now)
         for host in list(self._hosts):
             host.cut_short(now=now)
+        if self.fallback is not None:
+            self.fallback.cut_short()
         self._deadline = None
 
     def _sessions(self) -> list[Member]:

@@ -14,9 +14,11 @@ from .._hub_session import HubSession
 from .._logs import NOBODY, facts, http_log, one_line
 from .._timers import Timer, TimerTable
 from ._admission import Admission
+from ._app import SocketInfo
 from ._deflate import BoundedDeflate, accept_deflate
 from ._endpoint import Endpoint, WebSocketAccepted
 from ._exchange import Exchange
+from ._fallback import Fallback
 from ._messages import Request, Response
 from ._pace import Pace
 from ._send_watch import SendWatch
@@ -25,11 +27,17 @@ from ._websocket import WebSocketTransport, accept_token
 __all__ = ["HttpConfig", "HttpServerConnection", "SocketOwner"]
 
 _NO_CONTENT = 204
+_GOING_AWAY = Response(503)
 _BAD_REQUEST = 400
+_TOO_LARGE = 431
 _OUTPUT_LIMIT = 65536  # bytes of answers above which no further request is read, so that they cannot pile up
+_LINGER_PAUSE = 0.5  # seconds without a byte, seconds, and
+_LINGER_TIME = 5.0
+_LINGER_SIZE = 33_554_432  # bytes, in which a client that was answered before it had sent all may read that
+_TURN = 4  # of h11's events in one turn, as many as two requests; then other sockets have theirs
 _NO_HTTP = b"This is no valid HTTP/1.1 request."
 _BAD_REQUESTS = {
-    431: b"The request line and the headers are too large.",
+    _TOO_LARGE: b"The request line and the headers are too large.",
     501: b"Only the transfer encoding 'chunked' is supported.",
 }
 
@@ -48,16 +56,16 @@ class HttpConfig:
     """Body of a request that nobody reads, such as a negotiation's; more is answered 413."""
 
     max_post_size: int = 30_000_000
-    """Body of a request that sends to a hub; more is answered 413. It is handed over as it comes and never held as a
-    whole: how much is held at a time, `HubConfig.max_message_size` says."""
+    """Body of a request that sends to a hub, or that the fallback application answers; more is answered 413. It is
+    handed over as it comes and never held as a whole: how much is held at a time, `HubConfig.max_message_size` says."""
 
     request_timeout: float = 15.0
     """Seconds that a request may take to arrive whole, from the opening of the connection or its first byte; and
     seconds that authenticator and policy may then take to decide about it. A late request is answered 408."""
 
     min_body_rate: float = 240.0
-    """Bytes a second at which a body that sends to a hub must come. It may fall `request_timeout` seconds behind, then
-    it is answered 408. The time in which the hub takes nothing does not count."""
+    """Bytes a second at which such a body must come. It may fall `request_timeout` seconds behind, then it is answered
+    408. The time in which nobody takes it does not count."""
 
     idle_timeout: float = 120.0
     """Seconds that a connection is kept for another request."""
@@ -83,6 +91,9 @@ class SocketOwner(Protocol):
 
     @property
     def effects(self) -> EffectSink: ...
+
+    @property
+    def fallback(self) -> Fallback | None: ...
 
     def find(self, path: str) -> tuple[Endpoint | None, str]:
         """Return the endpoint that a path belongs to, and which part of it: "", "negotiate" or "description"."""
@@ -116,20 +127,27 @@ class HttpServerConnection:
         "_cors",
         "_exchange",
         "_finished",
+        "_guest",
         "_h11",
+        "_info",
         "_is_last",
+        "_lingers",
         "_output",
         "_pace",
         "_reply",
         "_request",
+        "_resumes",
         "_server",
         "_timers",
+        "_too_large",
         "_transport",
+        "_turn",
         "_watch",
     )
 
-    def __init__(self, server: SocketOwner, config: HttpConfig, *, now: float) -> None:
+    def __init__(self, server: SocketOwner, config: HttpConfig, info: SocketInfo | None = None, *, now: float) -> None:
         self._server = server
+        self._info = info
         self._config = config
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=config.max_header_size)
         self._request: h11.Request | None = None
@@ -145,10 +163,15 @@ class HttpServerConnection:
         self._cors: dict[str, str] = {}  # what a browser must read in the answer
         self._reply: Response | None = None  # waits for the end of the request's body
         self._exchange: Exchange | None = None  # what answers the request, sooner or later
+        self._guest: Exchange | None = None  # that, or what answered the last one: its client may come again
         self._pace: Pace | None = None  # at which its body must come
         self._answering = False  # the head of its answer has been sent
+        self._turn = 0  # events read in this turn
+        self._resumes: float | None = None  # when the next turn may begin, as this one is over
         self._watch = SendWatch(config.send_timeout)
         self._is_last = False  # no further request is taken
+        self._too_large = False  # the head of the request was
+        self._lingers = 0  # bytes that may still come from a client that has been answered before its request ended
 
     @property
     def session(self) -> HubSession | None:
@@ -165,19 +188,26 @@ class HttpServerConnection:
         """Bytes are welcome. While a whole request waits, they may only say that the client has gone away."""
         if self._transport is not None:
             return self._transport.want_read
-        if self._finished or len(self._output) > _OUTPUT_LIMIT:
+        if self._finished or self._waits:
             return False
         if self._exchange is not None and self._h11.their_state is h11.SEND_BODY:
             return self._exchange.want_read
+        if self._lingers:
+            return True
         return (self._admission is None and self._exchange is None) or not self._h11.trailing_data[0]
 
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Bytes came from the socket."""
         if self._transport is not None:
             self._transport.receive_data(data, now=now)
+        elif self._lingers:
+            self._lingers -= len(data)
+            self._timers.arm(Timer.KEEP_ALIVE, now + _LINGER_PAUSE)
+            if self._lingers <= 0:
+                self._finish(now)
         elif not self._finished:
             self._h11.receive_data(data)
-            self._read_on(now)
+            self._begin_turn(now)
 
     def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
         """The socket gives no more bytes, in order or because of an error. Nothing is owed to a half request."""
@@ -198,7 +228,9 @@ class HttpServerConnection:
             if self._exchange.finished:  # without an end: the client takes nothing any more
                 self._finish(now)
                 return
-            self._read_on(now)
+            self._begin_turn(now)
+        elif self._resumes is not None and len(self._output) <= _OUTPUT_LIMIT:
+            self._begin_turn(now)
         if self._watch.must_try(now=now):
             self._server.effects.append(Wake(self))
         elif self._watch.is_stuck(now=now):
@@ -214,6 +246,8 @@ class HttpServerConnection:
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return and forget the bytes to be written now."""
+        if self._is_last and self._timers.armed(Timer.KEEP_ALIVE) and not self._has_guest:
+            self._finish(now)
         self._go_on(now)
         while self._exchange is not None:
             complete = self._answer_on(self._exchange, now)
@@ -235,16 +269,20 @@ class HttpServerConnection:
         if self._transport is not None and not self._transport.finished:
             return self._transport.next_timeout()
         other = None if self._exchange is None else self._exchange.next_timeout()
-        deadlines = (self._timers.next(), self._watch.next_timeout(), other)
+        resumes = None if len(self._output) > _OUTPUT_LIMIT else self._resumes
+        deadlines = (self._timers.next(), self._watch.next_timeout(), other, resumes)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def shut_down(self, *, now: float) -> None:
-        """Take no further request; let the session, if there is one, end in order."""
+        """Take no further request, but what a connection that has begun still needs; let it end in order."""
         self._is_last = True
         if self.session is not None:
             self.session.shut_down(now=now)
         elif self._exchange is None:
-            self._finish(now)
+            if not self._has_guest:
+                self._finish(now)
+            elif self._timers.armed(Timer.KEEP_ALIVE):
+                self._await_another(now)
         self._server.effects.append(Wake(self))
 
     def cut_short(self, *, now: float) -> None:
@@ -271,28 +309,63 @@ class HttpServerConnection:
 
     def _finish(self, now: float) -> None:
         self._server.forget(self)
+        self._drop_request(now)
+        self._finished = True
+        self._lingers = 0
+        if self._accepted is not None:
+            self._accepted.detach(self, now=now)
+            if self._accepted.session.closed is None:
+                self._part()
+
+    def _drop_request(self, now: float) -> None:
         if self._admission is not None:
             self._admission.abandon()
             self._admission = None
         if self._exchange is not None:
             self._exchange.receive_eof(now=now)
             self._exchange = None
-        self._finished = True
+        self._resumes = None
         self._pace = None
         self._timers.clear()
-        if self._accepted is not None:
-            self._accepted.detach(self, now=now)
-            if self._accepted.session.closed is None:
-                self._part()
+
+    def _close(self, now: float) -> None:
+        """Nothing more is answered. Whoever still sends would lose the answer if the socket were closed under it."""
+        if self._is_last or not self._may_still_send:
+            self._finish(now)
+        else:
+            self._drop_request(now)
+            self._lingers = _LINGER_SIZE
+            self._timers.arm(Timer.CLOSE, now + _LINGER_TIME)
+            self._timers.arm(Timer.KEEP_ALIVE, now + _LINGER_PAUSE)
+
+    @property
+    def _may_still_send(self) -> bool:
+        """The client has not ended its request, as far as we have read. What is no request at all does not count."""
+        return self._too_large or self._h11.their_state is h11.SEND_BODY
+
+    @property
+    def _has_guest(self) -> bool:
+        """Whose last request was answered here will come again: a client that polls, for example, for the farewell."""
+        return self._guest is not None and self._guest.goes_on
 
     # requests
+
+    @property
+    def _waits(self) -> bool:
+        """It is up to us to read on, or to the client to take its answers."""
+        return self._resumes is not None or len(self._output) > _OUTPUT_LIMIT
+
+    def _begin_turn(self, now: float) -> None:
+        self._turn = 0
+        self._resumes = None
+        self._read_on(now)
 
     def _read_on(self, now: float) -> None:
         self._advance(now)
         if self._pace is not None:
             self._keep_pace(self._pace, now)
-        elif self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE):  # the next request has begun
-            self._await_request(now)
+        elif self._h11.trailing_data[0] and self._timers.armed(Timer.KEEP_ALIVE) and not self._waits:
+            self._await_request(now)  # the next one has begun
 
     def _keep_pace(self, pace: Pace, now: float) -> None:
         """The body must not be late, but may wait for us."""
@@ -311,26 +384,33 @@ class HttpServerConnection:
     def _advance(self, now: float) -> None:
         """Read on, as far as what has been asked allows."""
         while self._reads_on():
+            if self._turn == _TURN:
+                self._resumes = now
+                return
+            self._turn += 1
+            if self._h11.they_are_waiting_for_100_continue:
+                if self._declares_too_much():
+                    self._respond(Response(413), now)
+                    return
+                self._write(h11.InformationalResponse(status_code=100, headers=[]))
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
                 status = error.error_status_hint
+                self._too_large = status == _TOO_LARGE
                 self._respond(Response(status, _BAD_REQUESTS.get(status, _NO_HTTP)), now)
-                self._finish(now)
                 return
             match event:
                 case h11.Request():
                     self._request = event
                     self._body_size = 0
                     self._cors = {}
+                    if self._timers.armed(Timer.KEEP_ALIVE):  # it came in one piece, behind another
+                        self._await_request(now)
                     if self._heads_too_much(event):
-                        self._respond(Response(431, _BAD_REQUESTS[431]), now)
-                        self._finish(now)
-                        return
-                    if self._h11.they_are_waiting_for_100_continue:
-                        self._write(h11.InformationalResponse(status_code=100, headers=[]))
-                    if event.method == b"POST":  # what takes its body must be known before
-                        self._ask(now)
+                        self._respond(Response(_TOO_LARGE, _BAD_REQUESTS[_TOO_LARGE]), now)
+                    elif event.method == b"POST" or self._is_for_the_fallback(event):
+                        self._ask(now)  # what takes its body must be known before
                 case h11.Data(data=data):
                     self._receive_body(bytes(data), now)
                 case h11.EndOfMessage():
@@ -341,7 +421,7 @@ class HttpServerConnection:
                     return
 
     def _reads_on(self) -> bool:
-        if self._finished or self._transport is not None or self._admission is not None:
+        if self._finished or self._lingers or self._transport is not None or self._admission is not None:
             return False
         if self._exchange is None:
             return True
@@ -352,18 +432,28 @@ class HttpServerConnection:
         size = len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
         return size > self._config.max_header_size or len(request.headers) > self._config.max_header_count
 
+    def _is_for_the_fallback(self, request: h11.Request) -> bool:
+        if self._server.fallback is None or request.method == b"CONNECT":
+            return False
+        return self._server.find(Request("", request.target.decode("latin-1")).path)[0] is None
+
+    @property
+    def _body_limit(self) -> int:
+        return self._config.max_body_size if self._exchange is None else self._config.max_post_size
+
+    def _declares_too_much(self) -> bool:
+        assert self._request is not None
+        length = dict(self._request.headers).get(b"content-length", b"0")
+        return int(length) > self._body_limit
+
     def _receive_body(self, data: bytes, now: float) -> None:
         self._body_size += len(data)
-        if self._body_size > (self._config.max_body_size if self._pace is None else self._config.max_post_size):
-            self._refuse_body(now)
+        if self._body_size > self._body_limit:
+            self._respond(Response(413), now)
         elif self._pace is not None:
             assert self._exchange is not None
             self._pace.receive(len(data), now=now)
             self._exchange.receive_data(data, now=now)
-
-    def _refuse_body(self, now: float) -> None:
-        self._respond(Response(413), now)
-        self._finish(now)
 
     def _receive_end(self, now: float) -> None:
         if self._exchange is not None:
@@ -386,7 +476,10 @@ class HttpServerConnection:
         request = Request(self._request.method.decode("ascii"), self._request.target.decode("latin-1"), headers)
         endpoint, part = self._server.find(request.path)
         if endpoint is None:
-            self._reply_with(Response(404), now)
+            self._fall_back(request, now)
+            return
+        if self._is_last and (part or request.wants_websocket):
+            self._reply_with(_GOING_AWAY, now)
             return
         self._cors = endpoint.cors.headers(request)
         settled = endpoint.cors.answer(request)
@@ -400,6 +493,20 @@ class HttpServerConnection:
         else:
             self._asked = asked
             self._await_request(now)
+
+    def _fall_back(self, request: Request, now: float) -> None:
+        """Answer what is asked for beside the hubs."""
+        assert self._request is not None
+        fallback = self._server.fallback
+        if fallback is None or request.method == "CONNECT":
+            self._reply_with(Response(404), now)
+            return
+        version = self._request.http_version.decode("ascii")
+        answer = fallback.answer(request, list(self._request.headers), self, http_version=version, info=self._info)
+        if isinstance(answer, Response):
+            self._reply_with(answer, now)
+        else:
+            self._carry(answer, now)
 
     def _go_on(self, now: float) -> None:
         """Answer the request that has been decided about, if it has."""
@@ -424,14 +531,18 @@ class HttpServerConnection:
         elif isinstance(answer, WebSocketAccepted):
             self._upgrade(answer, request, endpoint, now)
         else:
-            self._exchange = answer
-            if self._h11.their_state is not h11.SEND_BODY:
-                self._timers.disarm(Timer.HANDSHAKE)
-                answer.receive_end(now=now)
-            elif int(request.headers.get("content-length", 0)) > self._config.max_post_size:
-                self._refuse_body(now)
-            else:
-                self._pace = Pace(self._config.min_body_rate, self._config.request_timeout, now=now)
+            self._carry(answer, now)
+
+    def _carry(self, exchange: Exchange, now: float) -> None:
+        """Let this be the exchange that takes the request's body, and answers it."""
+        self._exchange = self._guest = exchange
+        if self._h11.their_state is not h11.SEND_BODY:
+            self._timers.disarm(Timer.HANDSHAKE)
+            exchange.receive_end(now=now)
+        elif self._declares_too_much():
+            self._respond(Response(413), now)
+        else:
+            self._pace = Pace(self._config.min_body_rate, self._config.request_timeout, now=now)
 
     def _upgrade(self, accepted: WebSocketAccepted, request: Request, endpoint: Endpoint, now: float) -> None:
         self._accepted = accepted
@@ -462,6 +573,7 @@ class HttpServerConnection:
 
     def _reply_with(self, response: Response, now: float) -> None:
         """Answer once the request's body, which nobody wants, has been read."""
+        self._guest = None
         if self._h11.their_state is h11.SEND_BODY:
             self._reply = response
         else:
@@ -495,7 +607,7 @@ class HttpServerConnection:
             path = b"what is no request" if self._request is None else self._request.target.partition(b"?")[0]
             text = one_line(path.decode("latin-1"))
             http_log.debug("%s is answered with status %d", text, response.status, extra=facts(NOBODY))
-        length = [("content-length", str(len(response.body)))] if response.status != _NO_CONTENT else []
+        length = [(b"content-length", b"%d" % len(response.body))] if response.status != _NO_CONTENT else []
         self._write(h11.Response(status_code=response.status, headers=[*length, *self._headers(response)]))
         if self._request is None or self._request.method != b"HEAD":
             self._write(h11.Data(data=response.body))
@@ -507,18 +619,25 @@ class HttpServerConnection:
         if self._h11.states == {h11.SERVER: h11.DONE, h11.CLIENT: h11.DONE}:
             self._h11.start_next_cycle()
             self._request = None
-            self._timers.clear()
-            self._timers.arm(Timer.KEEP_ALIVE, now + self._config.idle_timeout)
+            self._await_another(now)
         else:
-            self._finish(now)
+            self._close(now)
 
-    def _headers(self, response: Response) -> list[tuple[str, str]]:
+    def _await_another(self, now: float) -> None:
+        """Keep the socket for the next request; during a shutdown not for long."""
+        kept = self._config.idle_timeout
+        if self._is_last and self._guest is not None:
+            kept = min(kept, self._guest.farewell_timeout)
+        self._timers.clear()
+        self._timers.arm(Timer.KEEP_ALIVE, now + kept)
+
+    def _headers(self, response: Response) -> list[tuple[bytes, bytes]]:
         headers = [*response.headers.items(), *self._cors.items()]
         if response.content_type is not None:
             headers.append(("content-type", response.content_type))
-        if self._is_last:
+        if (self._is_last and not self._has_guest) or self._may_still_send:
             headers.append(("connection", "close"))
-        return headers
+        return [*((name.encode(), value.encode()) for name, value in headers), *response.raw_headers]
 
     def _write(self, event: h11.Event) -> None:
         data = self._h11.send(event)
