@@ -11,7 +11,17 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from hubproto_core import Call, CallerClients, Hub, HubConfig, HubContext, LocalProtocolError, Registry, wire_name
+from hubproto_core import (
+    Call,
+    CallerClients,
+    Hub,
+    HubConfig,
+    HubContext,
+    LocalProtocolError,
+    Registry,
+    one_way,
+    wire_name,
+)
 from hubproto_core._proxies import contract_of
 from tests.kit.shell import HubPeer, Shell
 
@@ -190,9 +200,20 @@ class Impossible(Protocol):
     async def ask(self) -> list[int] | set[int]: ...
 
 
+class OneWay(Protocol):
+    @one_way
+    async def tell(self) -> None: ...
+
+
+class Unresolved(Protocol):
+    def tell(self, who: Nobody) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
 @pytest.mark.parametrize(
     ("protocol", "error"),
     [
+        (OneWay, "OneWay.tell is one_way: what clients are told is declared with a plain `def`"),
+        (Unresolved, "Unresolved.tell: an annotation cannot be resolved: name 'Nobody' is not defined"),
         (dict, "<class 'dict'> is no typing.Protocol"),
         (Attribute, "Attribute.name: only methods can be called over the wire"),
         (Property, "Property.name: only methods can be called over the wire"),

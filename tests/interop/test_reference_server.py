@@ -6,12 +6,12 @@ One list of tests: each runs on every runtime and on every way of `WAYS`. A tran
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from msgspec import defstruct, field
@@ -228,6 +228,34 @@ async def test_typed_values(rt: Runtime, reference: Reference) -> None:
         assert await client.invoke("Nothing") is None
         assert await client.invoke("Bytes", 5, returns=bytes) == b"\x00\x01\x02\x03\x04"
         assert await client.invoke("Big", 100_000) == "x" * 100_000
+
+
+class Lab(Protocol):
+    async def add(self, a: int, b: int) -> int: ...
+    async def move_point(self, point: Point, dx: float, dy: float) -> Point: ...
+    async def nothing(self) -> None: ...
+    def counter(self, count: int, delay: int = 0) -> AbstractAsyncContextManager[AsyncIterator[int]]: ...
+    async def upload(self, items: AsyncIterable[str] | Iterable[str]) -> str: ...
+
+
+async def test_a_hub_as_a_protocol_declares_it(rt: Runtime, reference: Reference) -> None:
+    async def words() -> AsyncIterator[str]:
+        for word in "abc":
+            yield word
+
+    async with hub(rt, reference) as client:
+        lab = client.proxy(Lab, rename="pascal")
+        assert await lab.add(2, b=3) == 5
+        assert await lab.move_point(Point(1, 2, "p"), 10.5, 20) == Point(11.5, 22, "p")
+        await lab.nothing()
+        assert await lab.upload(words()) == "3:abc"
+        assert await lab.upload(["d", "e"]) == "2:de"
+        async with lab.counter(5) as numbers:
+            assert [number async for number in numbers] == list(range(5))
+        before = await cancelled(client)
+        async with lab.counter(1000, 1) as numbers:
+            assert await anext(numbers) == 0
+        await wait_until_cancelled(rt, client, before + 1)
 
 
 async def test_every_dotnet_type(rt: Runtime, reference: Reference) -> None:

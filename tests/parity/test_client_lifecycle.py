@@ -574,3 +574,66 @@ async def test_a_server_that_restarts_50_times_leaves_nothing_behind_at_its_clie
     assert late.tasks <= early.tasks + 1
     assert late.grown(early, by=restarts // 2) == {}
     assert late.objects[ClientSession] == 1
+
+
+# --- waiting for a connection ----------------------------------------------------------------------------------------
+
+
+async def test_whoever_waits_goes_on_when_the_connection_is_made(rt: Runtime) -> None:
+    said: list[ClientState] = []
+
+    async def wait() -> None:
+        await client.wait_connected()
+        said.append(client.state)
+
+    async with rt.serve(news_hub()) as server, rt.client(server.url) as client:
+        with pytest.raises(LocalProtocolError, match="is not open yet"):
+            await client.wait_connected()
+        async with rt.tasks() as tasks:
+            client.on_connecting(lambda: [tasks.start_soon(wait) for _ in range(3)])
+            await client.start()
+        assert said == [ClientState.CONNECTED] * 3
+        await client.wait_connected()
+        await client.stop()
+        with pytest.raises(TransportError, match="is closed"):
+            await client.wait_connected()
+
+
+async def test_whoever_waits_goes_on_when_there_is_a_connection_again(rt: Runtime) -> None:
+    states: list[ClientState] = []
+    async with rt.listen(Server(breaks_at_a_message, stays)) as port:
+        url = f"http://127.0.0.1:{port}/hub"
+        async with rt.connect(url, skip_negotiation=True, reconnect=ReconnectPolicy(delays=[0.05])) as client:
+            with pytest.raises(ServerGone):
+                await client.invoke("Slow")
+            states.append(client.state)
+            with pytest.raises(NotConnected):
+                await client.invoke("Slow")
+            await client.wait_connected()
+            states.append(client.state)
+    assert states == [ClientState.RECONNECTING, ClientState.CONNECTED]
+
+
+async def test_whoever_waits_for_a_connection_that_never_comes_is_told_why(rt: Runtime) -> None:
+    port = free_port()
+    async with rt.client(
+        f"http://127.0.0.1:{port}/hub", reconnect=ReconnectPolicy(delays=[0.3], max_attempts=1)
+    ) as client:
+        async with rt.serve(news_hub(), port=port):
+            await client.start()
+        await rt.eventually(lambda: client.state is ClientState.RECONNECTING)
+        with pytest.raises(ReconnectFailed):
+            await client.wait_connected()
+        assert client.state is ClientState.DISCONNECTED
+
+
+async def test_waiting_for_a_connection_can_be_cancelled(rt: Runtime) -> None:
+    async with rt.listen(Server(breaks_at_a_message, stays)) as port:
+        url = f"http://127.0.0.1:{port}/hub"
+        async with rt.connect(url, skip_negotiation=True, reconnect=ReconnectPolicy(delays=[60.0])) as client:
+            with pytest.raises(ServerGone):
+                await client.invoke("Slow")
+            async with rt.move_on_after(0.02) as outcome:
+                await client.wait_connected()
+            assert outcome.cancelled
+            assert client.state is ClientState.RECONNECTING

@@ -167,6 +167,8 @@ OPTIONS = {
     "--insecure": Way("http://h/chat", insecure=True),
     "--reconnect": Way("http://h/chat", reconnect=True),
     "--connect-timeout 0.5": Way("http://h/chat", connect_timeout=0.5),
+    "--proxy env": Way("http://h/chat", proxy="env"),
+    "--proxy http://me:word@p:3128": Way("http://h/chat", proxy="http://me:word@p:3128"),
 }
 
 
@@ -199,7 +201,8 @@ def test_a_way_that_cannot_be_is_refused(options: str, text: str, capsys: pytest
 
 
 def test_a_way_is_the_options_of_a_client() -> None:
-    command = asked("invoke", "--token", "secret", "--header", "a: b", "--reconnect", "http://h/chat", "Now")
+    words = ["--token", "secret", "--header", "a: b", "--reconnect", "--proxy", "http://me:secret@p"]
+    command = asked("invoke", *words, "http://h/chat", "Now")
     assert command.way.options == {
         "protocol": "json",
         "transports": tuple(Transport),
@@ -207,6 +210,7 @@ def test_a_way_is_the_options_of_a_client() -> None:
         "headers": {"a": "b"},
         "reconnect": True,
         "connect_timeout": 30.0,
+        "proxy": "http://me:secret@p",
     }
     assert "secret" not in repr(command)
 

@@ -27,11 +27,13 @@ from hubproto_core import (
     LocalProtocolError,
     Reconnected,
     Reconnecting,
+    Rename,
     RetryPolicy,
     Shape,
     Transport,
     Upload,
     WouldBlock,
+    hub_contract_of,
     retry_policy,
 )
 from hubproto_core.http import AccessToken, ClientOptions, ClientSocket, Obstacle, Tunnel
@@ -46,6 +48,7 @@ _HEAD_START = 0.25  # seconds that each address of a host has before the next on
 _TUNNEL_READ = 4096
 
 T = TypeVar("T")
+P = TypeVar("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -135,16 +138,24 @@ class HubClient:
         self._machine.start(now=self._loop.time())
         runner.run()
         try:
-            while True:
-                try:
-                    self._machine.started()
-                except WouldBlock:
-                    await runner.wait(self._machine)
-                else:
-                    return
+            await self.wait_connected()
         except BaseException:
             self._machine.abandon(now=self._loop.time())
             raise
+
+    async def wait_connected(self) -> None:
+        """Return as soon as there is a connection: at once, or when it is made (again).
+
+        Raises the reason when there will be none, because it is over for good or could not be made, and
+        `LocalProtocolError` before `start`. There is no limit of time: use the runtime's own.
+        """
+        while True:
+            try:
+                self._machine.started()
+            except WouldBlock:
+                await self._entered.wait(self._machine)
+            else:
+                return
 
     async def stop(self) -> None:
         """Say farewell, within `HubConfig.close_timeout`, and stay disconnected. Harmless if it is already.
@@ -247,6 +258,18 @@ class HubClient:
     def upload(self, items: AsyncIterable[Any] | Iterable[Any]) -> Upload:
         """Return an argument for any of the calls that sends these items as a stream while the call runs."""
         return Upload(items)
+
+    def proxy(self, protocol: Callable[..., P], *, rename: Rename = None) -> P:
+        """Return an object with the methods of a `typing.Protocol`, which call those of the hub.
+
+        `chat = hub.proxy(ChatHub); await chat.add(2, 3)`. An `async def` method invokes, and its result is converted to
+        the annotated type; one that is `one_way` sends. A plain one that returns `Stream[T]` streams. A parameter that
+        is annotated as an `AsyncIterable` or as `Upload` is an upload. On the wire a method has the name that it has
+        here, changed by `rename` ("pascal", "camel" or a function), or the one that `wire_name` gives it.
+
+        Raises TypeError for what is no Protocol, and for one whose members cannot be called over the wire.
+        """
+        return hub_contract_of(protocol, rename).proxy(self)
 
     @overload
     def on(self, target: str, handler: F, /) -> F: ...

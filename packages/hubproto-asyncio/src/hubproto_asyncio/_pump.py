@@ -76,7 +76,7 @@ class SocketPump(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._writing = True
-        self._turn()
+        self._loop.call_soon(self._turn)  # not in here: a transport that is closed meanwhile ends twice
 
     # the pump
 

@@ -36,6 +36,7 @@ from ._clients import (
     TypedClients,
 )
 from ._codecs import Codec, JsonCodec, MessagePackCodec, TransferFormat
+from ._codecs._naming import Rename
 from ._config import HubConfig
 from ._connection import HubConnection, Role
 from ._effects import CancelCall, Effect, EffectQueue, StartCall, Wake
@@ -52,6 +53,7 @@ from ._events import ConnectionClosed, Event, HandshakeCompleted
 from ._filters import HubFilter, HubInvocation, Next
 from ._hub import Hub
 from ._hub_class import hub_method, on_connected, on_disconnected
+from ._hub_proxies import HubContract, hub_contract_of
 from ._hub_session import HubSession
 from ._lifecycle import ClientEvent, Closed, Connected, Connecting, EventStream, Reconnected, Reconnecting
 from ._messages import (
@@ -69,7 +71,7 @@ from ._messages import (
     StreamItem,
 )
 from ._observer import ConnectionStatus, ObservedCall, ObservedConnection, Observer
-from ._proxies import wire_name
+from ._proxies import one_way, wire_name
 from ._reconnect import ReconnectPolicy, Retry, RetryPolicy, retry_policy
 from ._running import IncomingStream, OutgoingCall, Pending, RunningCall, Upload, Waiter
 from ._session import Session
@@ -121,6 +123,7 @@ __all__ = [
     "HubConfig",
     "HubConnection",
     "HubContext",
+    "HubContract",
     "HubError",
     "HubFilter",
     "HubInvocation",
@@ -154,6 +157,7 @@ __all__ = [
     "Reconnecting",
     "Registry",
     "RemoteProtocolError",
+    "Rename",
     "Requirement",
     "Retry",
     "RetryPolicy",
@@ -183,9 +187,11 @@ __all__ = [
     "Wake",
     "WouldBlock",
     "authenticated",
+    "hub_contract_of",
     "hub_method",
     "on_connected",
     "on_disconnected",
+    "one_way",
     "retry_policy",
     "wire_name",
 ]

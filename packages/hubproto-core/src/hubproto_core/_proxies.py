@@ -12,7 +12,7 @@ from ._binding import Shape
 from ._codecs._naming import Rename, renamer
 from ._errors import LocalProtocolError
 
-__all__ = ["Contract", "contract_of", "wire_name"]
+__all__ = ["Contract", "Parameters", "contract_of", "is_one_way", "one_way", "signature_of", "wire_name"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P")
@@ -36,6 +36,17 @@ def wire_name(name: str) -> Callable[[F], F]:
     return decorate
 
 
+def one_way(function: F) -> F:
+    """Decorate a method of a client's `Protocol` that is sent, without an answer from the hub: it returns None."""
+    function.__one_way__ = True  # type: ignore[attr-defined]  # a function takes any
+    return function
+
+
+def is_one_way(function: FunctionType) -> bool:
+    """Whether `one_way` was said of it."""
+    return getattr(function, "__one_way__", False)
+
+
 class Contract(Generic[P]):
     """What a peer can be told and asked, declared as a `typing.Protocol`: inspected once, for any number of proxies.
 
@@ -56,12 +67,44 @@ class Contract(Generic[P]):
         for name, function in _members(protocol).items():
             if not isinstance(function, FunctionType):
                 raise TypeError(f"{protocol.__name__}.{name}: only methods can be called over the wire")
-            members[name] = _method(function, getattr(function, "__wire_name__", None) or to_wire(name))
+            method = self._method(function, getattr(function, "__wire_name__", None) or to_wire(name))
+            method.__name__, method.__qualname__ = function.__name__, function.__qualname__
+            method.__doc__ = function.__doc__
+            members[name] = method
         self._class = type(protocol.__name__, (_Proxy,), members)
 
     def proxy(self, target: Target) -> P:
         """Return an object with the declared methods, which call those of `target`."""
         return cast("P", self._class(target))
+
+    def _method(self, function: FunctionType, name: str) -> Callable[..., Any]:
+        """The method that calls `name`. It is made at definition, so that a call only has to be arranged."""
+        signature = signature_of(function)
+        parameters = Parameters(function, signature)
+        returns = signature.return_annotation
+        if get_origin(returns) in (Awaitable, Coroutine):
+            returns = get_args(returns)[-1]
+        elif not inspect.iscoroutinefunction(function):
+            if returns not in (None, inspect.Parameter.empty):
+                raise TypeError(f"{function.__qualname__} returns a result, and so must be declared with `async def`")
+
+            def send(self: _Proxy, /, *positional: Any, **named: Any) -> None:
+                self._target.send(name, *parameters.arrange(positional, named))
+
+            return send
+        if is_one_way(function):
+            raise TypeError(f"{function.__qualname__} is one_way: what clients are told is declared with a plain `def`")
+        returns = Any if returns is inspect.Parameter.empty else returns
+        Shape.of(returns)
+
+        def ask(self: _Proxy, /, *positional: Any, **named: Any) -> Any:
+            invoke = getattr(self._target, "invoke", None)
+            if invoke is None:
+                text = f"{function.__name__!r} asks for a result: only one client can be asked, not several at once"
+                raise LocalProtocolError(text, kind="InvalidOperationException")
+            return invoke(name, *parameters.arrange(positional, named), returns=returns)
+
+        return ask
 
 
 def contract_of(protocol: Callable[..., P], rename: Rename = None) -> Contract[P]:
@@ -86,7 +129,7 @@ class _Proxy:
         return f"<{type(self).__name__} for {self._target!r}>"
 
 
-class _Parameters:
+class Parameters:
     """Puts arguments into the order of their declaration."""
 
     __slots__ = ("_count", "_signature")
@@ -123,37 +166,15 @@ def _members(protocol: type) -> dict[str, Any]:
     return {name: member for name, member in members.items() if not name.startswith("_")}
 
 
-def _method(function: FunctionType, name: str) -> Callable[..., Any]:
-    """The method of a proxy that calls `name`. It is made at definition, so that a call only has to be arranged."""
-    signature = inspect.signature(function, eval_str=True)
+def signature_of(function: FunctionType) -> inspect.Signature:
+    """The signature of a declared method, with its annotations resolved. Raises TypeError where that cannot be."""
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise TypeError(
+            f"{function.__qualname__}: an annotation cannot be resolved: {error}. What it names must be defined or "
+            "imported (not only for type checkers) in the module, above the call that takes the Protocol"
+        ) from error
     if not signature.parameters:
         raise TypeError(f"{function.__qualname__} lacks `self`")
-    parameters = _Parameters(function, signature)
-    returns = signature.return_annotation
-    if get_origin(returns) in (Awaitable, Coroutine):
-        returns = get_args(returns)[-1]
-    elif not inspect.iscoroutinefunction(function):
-        if returns not in (None, inspect.Parameter.empty):
-            raise TypeError(f"{function.__qualname__} returns a result, and so must be declared with `async def`")
-
-        def send(self: _Proxy, /, *positional: Any, **named: Any) -> None:
-            self._target.send(name, *parameters.arrange(positional, named))
-
-        return _named_as(function, send)
-    returns = Any if returns is inspect.Parameter.empty else returns
-    Shape.of(returns)
-
-    def ask(self: _Proxy, /, *positional: Any, **named: Any) -> Any:
-        invoke = getattr(self._target, "invoke", None)
-        if invoke is None:
-            text = f"{function.__name__!r} asks for a result: only one client can be asked, not several at once"
-            raise LocalProtocolError(text, kind="InvalidOperationException")
-        return invoke(name, *parameters.arrange(positional, named), returns=returns)
-
-    return _named_as(function, ask)
-
-
-def _named_as(function: FunctionType, method: FunctionType | Callable[..., Any]) -> Callable[..., Any]:
-    method.__name__, method.__qualname__ = function.__name__, function.__qualname__
-    method.__doc__ = function.__doc__
-    return method
+    return signature

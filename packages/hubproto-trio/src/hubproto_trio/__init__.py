@@ -58,6 +58,7 @@ from hubproto_core import (
     hub_method,
     on_connected,
     on_disconnected,
+    one_way,
     wire_name,
 )
 from hubproto_core.http import AccessDenied, EndpointConfig, HttpConfig, Mount, Request, TokenProvider
@@ -136,6 +137,7 @@ __all__ = [
     "hub_method",
     "on_connected",
     "on_disconnected",
+    "one_way",
     "serve",
     "wire_name",
 ]

@@ -74,6 +74,7 @@ class Way:
     """Take whatever certificate the server shows."""
     reconnect: bool = False
     connect_timeout: float = 30.0
+    proxy: str | None = field(default=None, repr=False)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -85,6 +86,7 @@ class Way:
             "headers": self.headers,
             "reconnect": self.reconnect,
             "connect_timeout": self.connect_timeout,
+            "proxy": self.proxy,
         }
 
 
@@ -292,6 +294,11 @@ def _add_way(command: argparse.ArgumentParser) -> None:
         default=30.0,
         help="how long an attempt to connect may take (default: %(default)g)",
     )
+    way.add_argument(
+        "--proxy",
+        metavar="URL",
+        help="the HTTP proxy to go through, or env for the one that HTTPS_PROXY and its like name",
+    )
 
 
 def _way(command: argparse.ArgumentParser, options: argparse.Namespace) -> Way:
@@ -309,6 +316,7 @@ def _way(command: argparse.ArgumentParser, options: argparse.Namespace) -> Way:
         insecure=options.insecure,
         reconnect=options.reconnect,
         connect_timeout=options.connect_timeout,
+        proxy=options.proxy,
     )
 
 
