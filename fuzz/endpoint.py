@@ -8,7 +8,7 @@ import hubproto_core as hp
 from fuzz.scripts import SECONDS, Script
 from hubproto_core._binding import AnyBinder
 from hubproto_core._framing import RecordBuffer
-from hubproto_core.http import HttpConfig, HttpServerConnection, HubServer
+from hubproto_core.http import EndpointConfig, HttpConfig, HttpServerConnection, HubServer, Mount
 
 CONFIG = hp.HubConfig(max_message_size=512, detailed_errors=True, max_parallel_calls=2)
 JSON, MESSAGE_PACK = hp.JsonCodec(), hp.MessagePackCodec()
@@ -52,7 +52,7 @@ class Site:
     def __init__(self, script: Script, size: int | None) -> None:
         self.now = 0.0
         self.count = 0
-        self.server = HubServer({"/hub": HUB}, entropy=self.entropy, http=HTTP)
+        self.server = HubServer({"/hub": Mount(HUB, EndpointConfig(stateful=True))}, entropy=self.entropy, http=HTTP)
         self.running: list[hp.RunningCall] = []
         self.sockets: list[HttpServerConnection] = []
         self.output: list[bytearray] = []

@@ -112,7 +112,22 @@ def _endpoint_seeds() -> Iterator[bytes]:
     yield Script.write(UPGRADE + b"".join(frames), tuple((place, place) for place in range(100, 250, 10)))
     yield Script.write(UPGRADE + b"".join([*frames, _frame(9, b"ping"), _frame(8, b"\x03\xe8")]))
     yield Script.write(UPGRADE + _frame(1, REQUEST) + UPGRADE, ((128, 2),))
+    yield from _stateful_seeds(frames[1:])
     yield Script.write(UPGRADE + _frame(2, BINARY_REQUEST) + _frame(2, b"\x02\x91\x06"), ((250, 1), (255, 25)))
+
+
+def _stateful_seeds(calls: list[bytes]) -> Iterator[bytes]:
+    """One WebSocket after another: each on a new socket, the one before cut, or left as it is; some come too late."""
+    negotiate = NEGOTIATE.replace(b"=1 ", b"=1&useStatefulReconnect=true ")
+    upgrade = UPGRADE.replace(b"/hub", b"/hub?id=AAAAAAAAAAAAAAAAAAAAAg")  # the second id that is given out
+    again = upgrade + _frame(1, b'{"type":9,"sequenceId":1}' + RS) + b"".join(calls)
+    stream = negotiate + upgrade + _frame(1, STATEFUL_REQUEST) + b"".join(calls)
+    first, second = len(negotiate), len(stream)
+    stream += 2 * again
+    places = [-(-place * 255 // len(stream)) for place in (first, second, second + len(again))]
+    for happens in ((), (3 | 8 | 16,), (3, 1 | 8), (3 | 8, 1 | 24)):
+        operations = [(places[1], operation) for operation in happens]
+        yield Script.write(stream, (*operations, (places[1], 2), (places[2], 2), (255, 5), (255, 6)))
 
 
 def _frame(kind: int, data: bytes) -> bytes:

@@ -331,7 +331,7 @@ def test_a_client_may_show_anew_who_it_is(caplog: pytest.LogCaptureFixture) -> N
     session.renew("b\nob", None, 11.0)
     assert [session.user, session.principal] == ["ann", None]
     (record,) = caplog.records
-    assert record.getMessage() == "connection c1: a poll of another user is accepted: b\\nob"
+    assert record.getMessage() == "connection c1: a request of another user is accepted: b\\nob"
     assert (record.levelno, vars(record)["user_id"]) == (logging.WARNING, "ann")
     session.handle_timeout(now=11.0)
     assert client.hear(now=11.0) == [{"type": 7, "allowReconnect": True}]

@@ -588,9 +588,16 @@ def test_nothing_is_said_before_the_websocket_is_offered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "error"), [(1000, None), (1001, None), (1005, None), (1006, "The WebSocket was cut off without a close")]
+    ("how", "error"),
+    [
+        ({"code": 1000}, None),
+        ({"code": 1001, "reason": "bye"}, None),
+        ({"code": 1005, "reason": ""}, None),
+        ({"code": 1005}, "The WebSocket was cut off without a close"),
+        ({"code": 1006}, "The WebSocket was cut off without a close"),
+    ],
 )
-def test_how_a_client_leaves(code: int, error: str | None) -> None:
+def test_how_a_client_leaves(how: dict[str, Any], error: str | None) -> None:
     hub = make_hub()
     told: list[Exception | None] = []
 
@@ -600,12 +607,12 @@ def test_how_a_client_leaves(code: int, error: str | None) -> None:
 
     site = Site(hub)
     scope = site.opened()
-    scope.say("websocket.disconnect", code=code)
+    scope.say("websocket.disconnect", **how)
     assert scope.finished()
     assert scope.hear() == []
     scope.machine.receive_message({"type": "websocket.receive", "text": "x"}, now=0)
-    (how,) = told
-    assert (how is None) if error is None else str(how).startswith(error)
+    (reason,) = told
+    assert (reason is None) if error is None else str(reason).startswith(error)
     assert not site.server.context(hub).connections
 
 

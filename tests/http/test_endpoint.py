@@ -7,15 +7,27 @@ from typing import Any
 
 import pytest
 
-from hubproto_core import Effect, EffectQueue, Hub, HubConfig, Registry, Transport, Wake
+from hubproto_core import Effect, EffectQueue, Hub, HubConfig, Registry, Transport, TransportError, Wake
 from hubproto_core.http import Endpoint, EndpointConfig, Exchange, Request, Response, WebSocketAccepted
 from tests.http._site import Entropy
+from tests.kit.wire import HANDSHAKE_2
 
 UPGRADE = {"connection": "upgrade", "upgrade": "websocket"}
 
 
+class Socket:
+    """A WebSocket, as an endpoint sees it."""
+
+    def __init__(self) -> None:
+        self.left = False
+
+    def replaced(self, *, now: float) -> None:
+        self.left = True
+
+
 class Served:
     def __init__(self, *transports: Transport, **options: Any) -> None:
+        self.socket = Socket()
         self.effects: EffectQueue[Effect] = EffectQueue()
         self.registry = Registry(owner="the server")
         self.endpoint = Endpoint(
@@ -39,9 +51,12 @@ class Served:
         assert response is not None
         return response
 
-    def open(self, query: str = "", headers: dict[str, str] | None = None) -> WebSocketAccepted:
+    def open(
+        self, query: str = "", headers: dict[str, str] | None = None, socket: Socket | None = None
+    ) -> WebSocketAccepted:
         answer = self.endpoint.handle(Request("GET", f"/?{query}", {**UPGRADE, **(headers or {})}), "host", now=0.0)
         assert isinstance(answer, WebSocketAccepted)
+        answer.attach(socket or self.socket, now=0.0)
         return answer
 
 
@@ -92,7 +107,7 @@ def test_negotiation_may_be_skipped() -> None:
     served = Served()
     first, second = served.open(), served.open("id=")
     assert first.session.connection_id != second.session.connection_id
-    assert first.token != second.token
+    assert first.session is not second.session
 
 
 def test_a_session_knows_the_request_that_opened_it() -> None:
@@ -107,15 +122,34 @@ def test_a_token_opens_one_websocket() -> None:
     served = Served()
     token = served.negotiate()["connectionToken"]
     accepted = served.open(f"ID={token}")
-    assert accepted.token == token
     answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), "host", now=0.0)
     assert isinstance(answer, Response)
     assert (answer.status, answer.body) == (409, b"")
-    served.endpoint.release(token)
-    served.endpoint.release(token)
+    accepted.session.receive_eof(TransportError("cut"), now=0.0)
+    accepted.detach(served.socket, now=0.0)
+    accepted.detach(served.socket, now=0.0)
     answer = served.endpoint.handle(Request("GET", f"/?id={token}", UPGRADE), "host", now=0.0)
     assert isinstance(answer, Response)
     assert answer.status == 404
+
+
+def test_a_websocket_that_has_been_replaced_has_no_say() -> None:
+    served = Served(stateful=True)
+    token = served.negotiate("negotiateVersion=1&useStatefulReconnect=true")["connectionToken"]
+    session, (first, second, third) = served.open(f"id={token}").session, (served.socket, Socket(), Socket())
+    session.receive_data(HANDSHAKE_2, now=0.0)
+    again = served.open(f"id={token}", socket=second)
+    assert (first.left, second.left) == (True, False)
+    again.detach(first, now=0.0)
+    assert session.carrier is second
+    session.receive_eof(TransportError("cut"), now=0.0)
+    again.detach(second, now=0.0)
+    assert session.carrier is not second  # its connection looks after it, and hears of all
+    assert session.effects is not served.effects
+    served.open(f"id={token}", socket=third)
+    assert session.carrier is third
+    assert session.effects is served.effects  # as directly as before
+    assert second.left is False  # it has gone by itself
 
 
 def test_the_public_id_opens_nothing() -> None:
@@ -152,7 +186,7 @@ def test_other_methods_are_refused(method: str) -> None:
 )
 def test_a_websocket_s_token_is_good_for_nothing_else(method: str, status: int, body: bytes) -> None:
     served = Served()
-    answer = served.ask(method, f"id={served.open().token}")
+    answer = served.ask(method, f"id={served.open().session.connection_id}")
     assert (answer.status, answer.body) == (status, body)
 
 

@@ -413,7 +413,7 @@ def test_each_poll_says_anew_who_its_client_is(caplog: pytest.LogCaptureFixture)
     served.begin("GET", POLL, principal=Principal("bob"))
     assert (served.session.user, served.session.next_timeout()) == ("ann", None)
     (text,) = [record.getMessage() for record in caplog.records]
-    assert text.endswith(": a poll of another user is accepted: bob")
+    assert text.endswith(": a request of another user is accepted: bob")
 
 
 def test_a_poll_of_somebody_who_is_not_understood() -> None:

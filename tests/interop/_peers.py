@@ -53,6 +53,11 @@ def javascript() -> list[str]:
     return _javascript("checks.mjs")
 
 
+def cuts() -> list[str]:
+    """The command that drives the JavaScript client while its connections break; to be given the number of cuts."""
+    return _javascript("cuts.mjs")
+
+
 def browser() -> list[str]:
     """The command that runs the JavaScript checks in a browser, to be given the port of the page first."""
     program = _installed("chromium")

@@ -48,7 +48,7 @@ def hubs() -> dict[str, Mount]:
     parallel = int(os.environ.get("LAB_PARALLEL") or 10)
     many = replace(config, max_parallel_calls=parallel)
     origin = os.environ.get("LAB_ORIGIN")
-    options = EndpointConfig(allowed_origins=(origin,) if origin else ())
+    options = EndpointConfig(allowed_origins=(origin,) if origin else (), stateful=True)
     hub, secure = build(many), build(many, requires=authenticated)
     only = {transport: replace(options, transports=(transport,)) for transport in Transport}
     return {

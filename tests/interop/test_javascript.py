@@ -23,3 +23,14 @@ def test_checks(js: list[str], start: StartLab, adapter: str, transport: str, en
     show(f"Microsoft's JavaScript client, {transport}, {encoding}, against {adapter}:\n{checks.output}")
     assert not checks.failed, checks.failed
     assert checks.total == f"{len(checks.results)}/{len(checks.results)}"
+
+
+@pytest.mark.timeout(300)
+@everywhere
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+def test_cuts(start: StartLab, adapter: str, encoding: str, show: Show) -> None:
+    """200 cuts at random moments during calls, downloads and uploads: with stateful reconnect nobody notices."""
+    checks = _peers.run_checks([*_peers.cuts(), f"{start().url}/hub", encoding, "200"])
+    show(f"Microsoft's JavaScript client, 200 cuts, {encoding}, against {adapter}:\n{checks.output}")
+    assert checks.results
+    assert not checks.failed, checks.failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Self
 
 from wsproto import ConnectionType, WSConnection
@@ -111,8 +112,10 @@ class Peer:
             data = await self.tcp.receive()
             assert data, f"the connection ended before the {kind.__name__}"
             self._ws.receive_data(data)
-            for event in self._ws.events():
+            events = self._ws.events()
+            for event in events:
                 assert isinstance(event, kind)
+                self._take(events)  # what has come right behind it
                 return
 
     async def _receive(self) -> None:
@@ -121,7 +124,10 @@ class Peer:
             self.closed = 1006
             return
         self._ws.receive_data(data)
-        for event in self._ws.events():
+        self._take(self._ws.events())
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
             self.kinds.append(type(event))
             if isinstance(event, TextMessage):
                 self._text += event.data

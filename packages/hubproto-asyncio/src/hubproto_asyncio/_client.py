@@ -409,15 +409,23 @@ class _ClientRunner(Runner):
                     ssl=(self._ssl_context or ssl.create_default_context()) if machine.tls else None,
                     server_hostname=machine.host if machine.tls else None,
                 )
-            except OSError:
-                connected.close()
+            except BaseException:
+                self._disown(connected)
                 raise
-            if transport.is_closing():  # it was reset at once: uvloop had no time to make the socket its own
-                connected.close()
+            if transport.is_closing():
+                self._disown(connected)
         except _NoTunnel:
             self.run()
         except (OSError, UnicodeError) as error:  # no IDNA name is a UnicodeError
             machine.open_failed(error, _obstacle(error), now=self._loop.time())
+
+    def _disown(self, connected: socket.socket) -> None:
+        """It broke, or was given up, before it was the transport's.
+
+        uvloop has closed its descriptor then, and not told the socket, which would close whatever has that number next.
+        """
+        if not isinstance(self._loop, asyncio.BaseEventLoop):
+            connected.detach()
 
     async def _dial(self, machine: ClientSocket) -> socket.socket:
         addresses = await self._loop.getaddrinfo(

@@ -35,11 +35,22 @@ class ConnectionLog:
     def other_user(self, user: str | None) -> None:
         """A later request for it was sent by somebody else than the first one."""
         hub_log.warning(
-            "connection %s: a poll of another user is accepted: %s",
+            "connection %s: a request of another user is accepted: %s",
             self._connection_id,
             one_line(user),
             extra=facts(self.facts),
         )
+
+    def lost(self, error: Exception | None) -> None:
+        """Its WebSocket is gone, and another one is awaited."""
+        extra = facts(self.facts, error=error)
+        hub_log.debug(
+            "connection %s waits for another WebSocket: %s", self._connection_id, one_line(error), extra=extra
+        )
+
+    def resumed(self) -> None:
+        """It goes on with another WebSocket."""
+        hub_log.debug("connection %s goes on with another WebSocket", self._connection_id, extra=facts(self.facts))
 
     def given_up(self, limit: int) -> None:
         """Its client does not read; `limit` is in bytes."""

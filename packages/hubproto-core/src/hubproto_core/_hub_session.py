@@ -17,7 +17,7 @@ from ._config import HubConfig
 from ._connection import HubConnection, Role
 from ._connection_log import ConnectionLog
 from ._effects import CancelCall, EffectSink, Wake
-from ._errors import HubError, LocalProtocolError, TransportError, error_text
+from ._errors import HubError, HubProtoError, LocalProtocolError, TransportError, error_text
 from ._events import ConnectionClosed
 from ._hub import Hub, Method
 from ._messages import Completion, Invocation, InvocationBindingFailure, StreamInvocation
@@ -152,7 +152,21 @@ class HubSession(Session):
                 self.cancel_all()
         super().handle_timeout(now=now)
 
+    def receive_eof(self, error: HubProtoError | None = None, *, now: float) -> None:
+        """See `HubConnection.receive_eof`. A client that is lost does not find a server that shuts down again."""
+        was_lost = self.is_lost
+        super().receive_eof(error, now=now)
+        if self.is_lost and not was_lost:
+            self._log.lost(error)
+            if self._draining:
+                self._close_if_drained()
+
     # commands
+
+    def resume(self) -> None:
+        """See `Session.resume`."""
+        super().resume()
+        self._log.resumed()
 
     def push(self, data: bytes) -> None:
         """Send an encoded Invocation without id; a client that reads far too slowly is given up instead."""
@@ -511,7 +525,7 @@ class HubSession(Session):
             call.succeed(result)
 
     def _close_if_drained(self) -> None:
-        if not self._running:
+        if not self._running or self.is_lost:
             self.close(allow_reconnect=True)
 
     def _ended(self, event: ConnectionClosed) -> None:

@@ -32,7 +32,7 @@ AsgiMessage = MutableMapping[str, Any]
 
 _BAD_REQUEST = 400
 _NO_CONTENT = 204
-_NORMAL, _CUT_OFF = 1000, 1006
+_NORMAL, _NO_STATUS, _CUT_OFF = 1000, 1005, 1006
 _NO_WEBSOCKET = Response(404, f"{Transport.WEB_SOCKETS} transport not supported by this end point type".encode())
 _GOING_AWAY = Response(503)
 _TOO_SLOW = Response(408)
@@ -383,8 +383,7 @@ class AsgiWebSocket(_Scope):
             case "websocket.connect":
                 self._ask(now)
             case "websocket.disconnect":
-                cut_off = message.get("code") == _CUT_OFF
-                lost = TransportError("The WebSocket was cut off without a close frame.") if cut_off else None
+                lost = TransportError("The WebSocket was cut off without a close frame.") if _cut_off(message) else None
                 self.receive_eof(lost, now=now)
             case _:
                 if self.session is not None:
@@ -398,11 +397,17 @@ class AsgiWebSocket(_Scope):
             self.session.shut_down(now=now)
         super().shut_down(now=now)
 
+    def replaced(self, *, now: float) -> None:
+        """Another WebSocket carries the session from now on: say goodbye here."""
+        self._accepted = None
+        self._say_goodbye(now)
+        self._server.effects.append(Wake(self))
+
     def _lost(self, error: HubProtoError | None, now: float) -> None:
         accepted, self._accepted = self._accepted, None
-        if accepted is not None and self._endpoint is not None:
+        if accepted is not None:
             accepted.session.receive_eof(error, now=now)
-            self._endpoint.release(accepted.token)
+            accepted.detach(self, now=now)
 
     def _speak(self, now: float) -> None:
         self._seen = now
@@ -415,9 +420,12 @@ class AsgiWebSocket(_Scope):
         elif payload:
             self._output.append({"type": "websocket.send", "bytes": payload})
         if session.closed is not None:
-            self._close_sent = True
-            self._output.append({"type": "websocket.close", "code": _NORMAL})
-            self._timers.arm(Timer.CLOSE, now + self._close_timeout)
+            self._say_goodbye(now)
+
+    def _say_goodbye(self, now: float) -> None:
+        self._close_sent = True
+        self._output.append({"type": "websocket.close", "code": _NORMAL})
+        self._timers.arm(Timer.CLOSE, now + self._close_timeout)
 
     def _pass_time(self, now: float) -> None:
         session = self.session
@@ -449,7 +457,7 @@ class AsgiWebSocket(_Scope):
             self._timers.clear()
             self._accepted = answer
             self._close_timeout = endpoint.config.close_timeout
-            answer.session.carrier = self
+            answer.attach(self, now=now)
             self._output.append({"type": "websocket.accept"})
         else:
             assert isinstance(answer, Response)
@@ -459,6 +467,12 @@ class AsgiWebSocket(_Scope):
         if self._can_answer:
             return _whole("websocket.http.response", response)
         return [{"type": "websocket.close"}]  # which the server answers with status 403
+
+
+def _cut_off(message: AsgiMessage) -> bool:
+    """Whether a WebSocket has ended without a close frame. uvicorn tells by leaving out the reason."""
+    code = message.get("code")
+    return code == _CUT_OFF or (code == _NO_STATUS and "reason" not in message)
 
 
 def _path_within(scope: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""`Connection`: one connection of an endpoint, from its negotiation to its end, as requests carry it (SPEC 4.4 to 4.6).
+"""`Connection`: one connection of an endpoint, from its negotiation to its end, as requests carry it (SPEC 4.4 to 4.7).
 
-A WebSocket carries a session by itself. Here it is done by requests that come and go: what the client says comes in
-posted bodies, what the session says leaves in the answer to a GET: a stream of events, or one poll after another.
+A WebSocket carries a session by itself, and with stateful reconnect one after another; here the session is looked after
+in between. Otherwise it is carried by requests that come and go: what the client says comes in posted bodies, what the
+session says leaves in the answer to a GET: a stream of events, or one poll after another.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ._exchange import Exchange
 from ._messages import Response
 from ._sse import encode_event
 
-__all__ = ["NO_CACHE", "Connection", "ConnectionOwner"]
+__all__ = ["NO_CACHE", "Connection", "ConnectionOwner", "WebSocketHost"]
 
 NO_CACHE = {"cache-control": "no-cache, no-store", "pragma": "no-cache", "expires": "Thu, 01 Jan 1970 00:00:00 GMT"}
 """The headers of every answer to a poll."""
@@ -32,6 +33,13 @@ _EVENTS = Response(
 )
 
 
+class WebSocketHost(Protocol):
+    """What carries a session as a WebSocket, as its connection sees it."""
+
+    def replaced(self, *, now: float) -> None:
+        """Another WebSocket carries the session from now on. Leave it alone, and close this one."""
+
+
 class ConnectionOwner(Protocol):
     """What a connection tells the endpoint."""
 
@@ -45,9 +53,10 @@ class ConnectionOwner(Protocol):
 class Connection:
     """One connection. `token` is the secret name under which requests find it.
 
-    `body_limit` is how many bytes of bodies are kept before there is a session. A poll waits up to `poll_timeout`
-    seconds for something to say; a client that is not there for `absence_timeout` seconds is gone. The last of it must
-    be taken within `farewell_timeout` seconds.
+    `stateful`: its client has asked for stateful reconnect, and may have it. `body_limit` is how many bytes of bodies
+    are kept before there is a session. A poll waits up to `poll_timeout` seconds for something to say; a client that is
+    not there for `absence_timeout` seconds is gone (one that had a WebSocket, when its session says so). The last of it
+    must be taken within `farewell_timeout` seconds.
     """
 
     __slots__ = (
@@ -63,10 +72,12 @@ class Connection:
         "_owner",
         "_poll_timeout",
         "_posts",
+        "_socket",
         "_terminated",
         "_visitors",
         "connection_id",
         "session",
+        "stateful",
         "token",
         "transport",
     )
@@ -78,6 +89,7 @@ class Connection:
         owner: ConnectionOwner,
         effects: EffectSink,
         *,
+        stateful: bool = False,
         body_limit: int,
         poll_timeout: float,
         absence_timeout: float,
@@ -85,6 +97,7 @@ class Connection:
         now: float,
     ) -> None:
         self.token: str = token
+        self.stateful: bool = stateful
         self.connection_id: str = connection_id
         self.transport: Transport | None = None  # not chosen yet
         self.session: HubSession | None = None
@@ -96,6 +109,7 @@ class Connection:
         self._farewell_timeout = farewell_timeout
         self._expires = now + absence_timeout  # unless there is a GET
         self._get: Poll | EventStream | None = None
+        self._socket: WebSocketHost | None = None
         self._posts: list[Post] = []  # few; a deque would be as large as all the rest of a connection that only waits
         self._kept = bytearray()
         self._gone = False
@@ -144,6 +158,33 @@ class Connection:
         if self._posts:
             self._wake(self._posts[0])
 
+    def attach(self, socket: WebSocketHost, *, now: float) -> None:
+        """A WebSocket carries the session from now on, the first one or the next (SPEC 4.7.7).
+
+        The one before may be thought alive still: a client notices a cut long before its server may.
+        """
+        assert self.session is not None
+        previous, self._socket = self._socket, socket
+        if previous is not None:
+            previous.replaced(now=now)
+        self.session.effects = self._effects
+        self.session.carrier = socket
+        if self.session.stateful:  # which it cannot be before its handshake
+            self.session.resume()
+        self._owner.due(self)
+
+    def detach(self, socket: WebSocketHost, *, now: float) -> None:
+        """A WebSocket is gone. A session that waits for the next one, or for its last event, is looked after here."""
+        if socket is not self._socket:
+            return
+        assert self.session is not None
+        self._socket = None
+        if self.session.closed is None:
+            self.session.effects = self.session.carrier = self
+            self._owner.due(self)
+        else:
+            self._owner.ended(self)
+
     def first_poll(self, host: object, *, now: float) -> Exchange:
         """Answer the GET with which long polling begins: at once, with nothing."""
         poll = Poll(self, host, now)
@@ -162,6 +203,7 @@ class Connection:
     def stream_events(self, host: object, *, now: float) -> Exchange:
         """A client listens to all there will be to say."""
         self._get = EventStream(self, host, now)
+        self._owner.due(self)
         return self._get
 
     def post(self, host: object) -> Exchange:
@@ -183,27 +225,35 @@ class Connection:
         """Nobody serves it any longer."""
         self._go(now)
 
+    @property
+    def is_carried(self) -> bool:
+        """A GET or a WebSocket sees to the session."""
+        return self._get is not None or self._socket is not None
+
     # time
 
     def next_timeout(self) -> float | None:
-        """When `drive` wants to be called, or None; a GET tells its own."""
-        if self._get is not None or self.transport is Transport.WEB_SOCKETS:
+        """When `drive` wants to be called, or None; what carries the session tells its own."""
+        if self.is_carried:
             return None
         session = None if self.session is None else self.session.next_timeout()
-        if self._gone:
+        if self._gone or self.transport is Transport.WEB_SOCKETS:
             return session
         return self._expires if session is None else min(self._expires, session)
 
     def drive(self, *, now: float) -> None:
-        """See to a session that no GET carries. Early and spurious calls change nothing."""
-        if self.transport is Transport.WEB_SOCKETS:
+        """See to a session that no WebSocket carries. Early and spurious calls change nothing."""
+        if self._socket is not None:
             return
         if self.session is not None:
             self.session.handle_timeout(now=now)
             if self._gone:
                 self.session.data_to_send(now=now)  # to nobody
         self.take_posts(now)
-        if self._get is None and not self._gone and now >= self._expires:
+        if self.transport is Transport.WEB_SOCKETS:
+            if self.session is not None and self.session.closed is not None:
+                self._go(now)
+        elif self._get is None and not self._gone and now >= self._expires:
             self._lapsed = True
             self._go(now)
 

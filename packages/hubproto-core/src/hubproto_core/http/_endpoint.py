@@ -23,7 +23,7 @@ from .._logs import one_line
 from .._transport import Transport
 from . import _negotiate
 from ._admission import failed
-from ._connection import NO_CACHE, Connection
+from ._connection import NO_CACHE, Connection, WebSocketHost
 from ._cors import AllowedOrigins, Cors
 from ._exchange import Exchange
 from ._messages import Request, Response
@@ -45,6 +45,11 @@ class EndpointConfig:
     """Seconds that a negotiated id waits for its client, and that a client may stay away between two polls
     (SPEC 4.8)."""
 
+    stateful: bool = False
+    """Let clients that ask for it reconnect statefully, AllowStatefulReconnects: a WebSocket that breaks may be
+    replaced within `HubConfig.resume_window`, and nothing is lost (SPEC 4.7). For each of them, up to
+    `HubConfig.replay_buffer` bytes are kept that may have to be sent again."""
+
     receive_buffer: int = 65536
     """Bytes of posted bodies kept for a connection whose transport has not been chosen, ApplicationMaxBufferSize."""
 
@@ -57,12 +62,25 @@ class EndpointConfig:
     """Those pages may send their user's cookies, as Microsoft's JavaScript client does unless told otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
 class WebSocketAccepted:
-    """Switch the socket to a WebSocket and carry this session on it; `Endpoint.release` the token afterwards."""
+    """Switch the socket to a WebSocket and carry this session on it: `attach` it first, `detach` it when it is gone.
 
-    session: HubSession
-    token: str
+    The session may have been carried by another WebSocket before (SPEC 4.7.7).
+    """
+
+    __slots__ = ("_connection", "session")
+
+    def __init__(self, connection: Connection, session: HubSession) -> None:
+        self._connection = connection
+        self.session: HubSession = session
+
+    def attach(self, socket: WebSocketHost, *, now: float) -> None:
+        """From now on this WebSocket carries the session; what did so before is told that it is `replaced`."""
+        self._connection.attach(socket, now=now)
+
+    def detach(self, socket: WebSocketHost, *, now: float) -> None:
+        """This WebSocket is gone, and knows the session no longer; nothing happens if it has been replaced."""
+        self._connection.detach(socket, now=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +168,11 @@ class Endpoint:
             version = _negotiate.requested_version(request.query)
         except ValueError as error:
             return Response(200, _negotiate.encode_error(str(error)), "application/json")
-        connection = self._new_connection(public_token=version == 0, now=now)
-        body = _negotiate.encode_response(version, connection.connection_id, connection.token, self._available)
+        stateful = self._options.stateful and _negotiate.asks_for_stateful_reconnect(request.query)
+        connection = self._new_connection(public_token=version == 0, stateful=stateful, now=now)
+        body = _negotiate.encode_response(
+            version, connection.connection_id, connection.token, self._available, use_stateful_reconnect=stateful
+        )
         return Response(200, body, "application/json")
 
     def describe(self, request: Request) -> Response:
@@ -205,10 +226,6 @@ class Endpoint:
             case _:
                 return Response(405, headers={"allow": "GET, POST, DELETE"})
 
-    def release(self, token: str) -> None:
-        """The socket of this WebSocket is gone."""
-        self._connections.pop(token, None)
-
     def reopen(self) -> None:
         """Begin anew after a shutdown: forget the ids of connections that have ended, and their deadlines."""
         self._connections.clear()
@@ -217,11 +234,11 @@ class Endpoint:
         self._schedule.clear()
 
     def shut_down(self, *, now: float) -> None:
-        """Let the connections that requests carry end in order; see `HubSession.shut_down`."""
+        """Let the connections that no WebSocket carries end in order; see `HubSession.shut_down`."""
         for connection in list(self._connections.values()):
             if connection.session is None:
                 connection.abandon(now=now)
-            elif connection.transport is not Transport.WEB_SOCKETS:
+            elif connection.transport is not Transport.WEB_SOCKETS or not connection.is_carried:
                 connection.session.shut_down(now=now)
                 self.due(connection)
 
@@ -268,17 +285,29 @@ class Endpoint:
 
     def _open_websocket(self, request: Request, principal: Any, now: float) -> Response | WebSocketAccepted:
         if not request.query.get("id"):  # negotiation was skipped (SPEC 4.2.7)
-            connection = self._new_connection(public_token=True, now=now)
+            connection = self._new_connection(public_token=True, stateful=False, now=now)
         else:
             found = self._find(request)
             if isinstance(found, Response):
                 return found
             connection = found
+            if connection.session is not None and connection.session.stateful:
+                return self._take_over(connection, connection.session, request, principal, now)
         refusal = self._refusal(connection, Transport.WEB_SOCKETS)
         if refusal is not None:
             return refusal
         opened = self._open(connection, request, Transport.WEB_SOCKETS, self._effects, principal, now)
-        return opened if isinstance(opened, Response) else WebSocketAccepted(opened, connection.token)
+        return opened if isinstance(opened, Response) else WebSocketAccepted(connection, opened)
+
+    def _take_over(
+        self, connection: Connection, session: HubSession, request: Request, principal: Any, now: float
+    ) -> Response | WebSocketAccepted:
+        """Another WebSocket is to carry the session."""
+        sender = self._sender(request, principal, now)
+        if isinstance(sender, Response):
+            return sender
+        session.renew(sender.user, principal, sender.expires)
+        return WebSocketAccepted(connection, session)
 
     def _open_events(self, request: Request, host: object, principal: Any, now: float) -> Response | Exchange:
         found = self._find(request)
@@ -319,7 +348,7 @@ class Endpoint:
             return None
         return Response(409) if connection.transport is transport else Response(400, _OTHER_TRANSPORT)
 
-    def _new_connection(self, *, public_token: bool, now: float) -> Connection:
+    def _new_connection(self, *, public_token: bool, stateful: bool, now: float) -> Connection:
         connection_id = self._new_id()
         token = connection_id if public_token else self._new_id()
         connection = Connection(
@@ -327,6 +356,7 @@ class Endpoint:
             connection_id,
             self,
             self._effects,
+            stateful=stateful,
             body_limit=self._options.receive_buffer,
             poll_timeout=self._options.poll_timeout,
             absence_timeout=self._options.disconnect_timeout,
@@ -366,10 +396,10 @@ class Endpoint:
             user=sender.user,
             principal=principal,
             expires=sender.expires,
+            stateful=connection.stateful and transport is Transport.WEB_SOCKETS,
             now=now,
         )
         connection.open(session, transport, now=now)
-        self.due(connection)
         return session
 
     def _sender(self, request: Request, principal: Any, now: float) -> _Sender | Response:

@@ -14,6 +14,7 @@ from .._errors import RemoteProtocolError
 __all__ = [
     "AvailableTransport",
     "NegotiateResponse",
+    "asks_for_stateful_reconnect",
     "decode_response",
     "encode_error",
     "encode_response",
@@ -65,6 +66,11 @@ def requested_version(query: dict[str, str]) -> int:
     if version < 0:
         raise ValueError(f"The client requested version '{version}', but the server does not support this version.")
     return min(version, MAX_VERSION)
+
+
+def asks_for_stateful_reconnect(query: dict[str, str]) -> bool:
+    """Whether the client wants it: "true", in any case and with any space around, is what .NET takes for that."""
+    return query.get("usestatefulreconnect", "").strip().lower() == "true"
 
 
 def encode_response(

@@ -125,7 +125,6 @@ class HttpServerConnection:
         "_body_size",
         "_config",
         "_cors",
-        "_endpoint",
         "_exchange",
         "_finished",
         "_guest",
@@ -158,7 +157,6 @@ class HttpServerConnection:
         self._timers = TimerTable()
         self._timers.arm(Timer.HANDSHAKE, now + config.request_timeout)
         self._transport: WebSocketTransport | None = None
-        self._endpoint: Endpoint | None = None
         self._accepted: WebSocketAccepted | None = None
         self._admission: Admission | None = None  # it is being decided about
         self._asked: _Asked | None = None  # what waits for it
@@ -297,13 +295,27 @@ class HttpServerConnection:
             self._finish(now)
         self._server.effects.append(Wake(self))
 
+    def replaced(self, *, now: float) -> None:
+        """Another socket carries the session of this WebSocket from now on: say goodbye here."""
+        self._part()
+        self._finish(now)
+        self._server.effects.append(Wake(self))
+
+    def _part(self) -> None:
+        """The session lives on, and is no business of this socket's any longer."""
+        assert self._transport is not None
+        self._output += self._transport.part()
+        self._transport = self._accepted = None
+
     def _finish(self, now: float) -> None:
         self._server.forget(self)
         self._drop_request(now)
         self._finished = True
         self._lingers = 0
-        if self._accepted is not None and self._endpoint is not None:
-            self._endpoint.release(self._accepted.token)
+        if self._accepted is not None:
+            self._accepted.detach(self, now=now)
+            if self._accepted.session.closed is None:
+                self._part()
 
     def _drop_request(self, now: float) -> None:
         if self._admission is not None:
@@ -533,9 +545,8 @@ class HttpServerConnection:
             self._pace = Pace(self._config.min_body_rate, self._config.request_timeout, now=now)
 
     def _upgrade(self, accepted: WebSocketAccepted, request: Request, endpoint: Endpoint, now: float) -> None:
-        self._endpoint = endpoint
         self._accepted = accepted
-        accepted.session.carrier = self
+        accepted.attach(self, now=now)
         accept = accept_token(request.headers["sec-websocket-key"])
         headers = [("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-accept", accept)]
         deflate: BoundedDeflate | None = None

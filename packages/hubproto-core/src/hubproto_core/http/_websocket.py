@@ -164,6 +164,16 @@ class WebSocketTransport:
         self._output.clear()
         return data
 
+    def part(self) -> bytes:
+        """Leave the session to another transport; return the last bytes to be written here, a close frame.
+
+        What has come of a frame, or waits to be read, is dropped: its sender repeats it on the other one.
+        """
+        if not self.finished:
+            self._output += self._ws.send(CloseConnection(code=_NORMAL))
+            self.finished = True
+        return bytes(self._output)
+
     def cut_short(self, *, now: float) -> None:
         """Wait for the peer no longer: neither for its close frame, nor for it to read what is still to be written."""
         self._close_timeout = 0.0
