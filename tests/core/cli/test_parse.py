@@ -166,6 +166,7 @@ OPTIONS = {
     "--header Empty:": Way("http://h/chat", headers={"empty": ""}),
     "--insecure": Way("http://h/chat", insecure=True),
     "--reconnect": Way("http://h/chat", reconnect=True),
+    "--stateful": Way("http://h/chat", stateful=True),
     "--connect-timeout 0.5": Way("http://h/chat", connect_timeout=0.5),
     "--proxy env": Way("http://h/chat", proxy="env"),
     "--proxy http://me:word@p:3128": Way("http://h/chat", proxy="http://me:word@p:3128"),
@@ -209,6 +210,7 @@ def test_a_way_is_the_options_of_a_client() -> None:
         "access_token": "secret",
         "headers": {"a": "b"},
         "reconnect": True,
+        "stateful": False,
         "connect_timeout": 30.0,
         "proxy": "http://me:secret@p",
     }

@@ -73,6 +73,7 @@ class Way:
     insecure: bool = False
     """Take whatever certificate the server shows."""
     reconnect: bool = False
+    stateful: bool = False
     connect_timeout: float = 30.0
     proxy: str | None = field(default=None, repr=False)
 
@@ -85,6 +86,7 @@ class Way:
             "access_token": self.access_token,
             "headers": self.headers,
             "reconnect": self.reconnect,
+            "stateful": self.stateful,
             "connect_timeout": self.connect_timeout,
             "proxy": self.proxy,
         }
@@ -288,6 +290,9 @@ def _add_way(command: argparse.ArgumentParser) -> None:
         "--reconnect", action="store_true", help="when the connection is lost, try again after 0, 2, 10 and 30 seconds"
     )
     way.add_argument(
+        "--stateful", action="store_true", help="let calls outlive a broken WebSocket, where the server can do that"
+    )
+    way.add_argument(
         "--connect-timeout",
         metavar="SECONDS",
         type=_seconds,
@@ -315,6 +320,7 @@ def _way(command: argparse.ArgumentParser, options: argparse.Namespace) -> Way:
         headers=headers,
         insecure=options.insecure,
         reconnect=options.reconnect,
+        stateful=options.stateful,
         connect_timeout=options.connect_timeout,
         proxy=options.proxy,
     )
