@@ -10,7 +10,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
@@ -348,18 +348,21 @@ class _Thread:
             async with asyncio.timeout(timeout):
                 return await function()
 
-        with self._lock:
-            if self._loop is None:
-                if leaving:
-                    return None
-                raise LocalProtocolError("the client is not started, or closed")
-            future = asyncio.run_coroutine_threadsafe(work(), self._loop)
-        try:
-            return future.result()
+        job = _Job(work)
+        try:  # from here on Ctrl-C may come at any moment
+            with self._lock:
+                if self._loop is None:
+                    if leaving:
+                        return None
+                    raise LocalProtocolError("the client is not started, or closed")
+                self._loop.call_soon_threadsafe(job.begin)
+            return job.outcome.result()
         except CancelledError:
             raise TransportError("the client was closed") from None
         except BaseException:
-            future.cancel()
+            with self._lock:
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(job.cancel)
             raise
 
     def _forbid_own_thread(self) -> None:
@@ -398,6 +401,31 @@ _running: set[_Thread] = set()
 def _end_all() -> None:
     for thread in list(_running):
         thread.close(None)
+
+
+class _Job(Generic[T]):
+    """Something that the client's thread does, for somebody who waits in another one."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.outcome: Future[T] = Future()
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._work())
+        self._task.add_done_callback(self._settle)
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _settle(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.outcome.cancel()
+        elif (error := task.exception()) is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
 
 
 class _Workers:
