@@ -530,11 +530,13 @@ class Belongings:
     def grown(self, before: Belongings, by: int) -> dict[type, int]:
         """Of which types there are so many more objects.
 
-        But for deadlines that were called off, which runtimes forget in bunches.
+        But for deadlines that were called off, which runtimes forget in bunches, and the weak references by which
+        abstract classes remember the types that they were asked about.
         """
         more = (self.objects - before.objects).items()
-        deadlines = ("CancelReason", "CancelScope", "Context", "TimerHandle", "tuple")
-        return {kind: count for kind, count in more if count >= by and kind.__name__ not in deadlines}
+        deadlines = {"CancelReason", "CancelScope", "Context", "TimerHandle", "tuple"}
+        memories = {"ReferenceType", "builtin_function_or_method"}
+        return {kind: count for kind, count in more if count >= by and kind.__name__ not in deadlines | memories}
 
 
 @over_each_transport
