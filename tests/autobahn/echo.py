@@ -46,7 +46,7 @@ class Payload(bytes):
 
 
 class EchoSession:
-    """What a `WebSocketTransport` asks of a session."""
+    """What a `WebSocketTransport`, and the connection behind it, ask of a session."""
 
     def __init__(self, *_: object, effects: EffectSink, **__: object) -> None:
         self.carrier: object = self
@@ -54,7 +54,8 @@ class EchoSession:
         self.want_read = True
         self.closed: object = None
         self.is_over = False
-        self._effects = effects
+        self.stateful = False
+        self.effects = effects
         self._pieces: list[bytes] = []
         self._echoes: deque[tuple[str, Payload]] = deque()
 
@@ -77,7 +78,7 @@ class EchoSession:
         if not self._echoes:
             return b""
         self.transfer_format, data = self._echoes.popleft()
-        self._effects.append(Wake(self.carrier))  # for the next one
+        self.effects.append(Wake(self.carrier))  # for the next one
         return data
 
     def handle_timeout(self, *, now: float) -> None:

@@ -54,7 +54,7 @@ class Runner:
         self._sockets: dict[object, Socket] = {}
         self._to_flush: dict[Flushable, None] = {}
         self._running = False
-        self.read_buffer = memoryview(bytearray(_READ_SIZE))
+        self.read_buffer: memoryview[int] = memoryview(bytearray(_READ_SIZE))
         """What sockets are read into. Nothing of it stays there: a loop says at once what it has put in."""
         effects.doorbell = self._ring
 
