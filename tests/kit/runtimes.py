@@ -40,8 +40,10 @@ __all__ = [
     "runtimes",
 ]
 
-over_each_transport = pytest.mark.parametrize("transport", tuple(Transport), ids=str)
-"""Run the test three times: all of its clients are carried by one of the transports."""
+_NAMES = os.environ.get("HUBPROTO_TRANSPORTS", ",".join(Transport)).split(",")
+
+over_each_transport = pytest.mark.parametrize("transport", [Transport(name) for name in _NAMES], ids=str)
+"""Run the test once for each transport, or for those that HUBPROTO_TRANSPORTS names: it carries all of its clients."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
