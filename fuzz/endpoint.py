@@ -97,6 +97,9 @@ class Site:
                     socket.receive_data(bytes(unread[:size]), now=self.now)
                     del unread[:size]
                     busy = True
+                elif (due := socket.next_timeout()) is not None and due <= self.now:  # the next turn of what was read
+                    socket.handle_timeout(now=self.now)
+                    busy = True
                 if data := socket.data_to_send(now=self.now):
                     output += data
                     busy = True

@@ -54,7 +54,7 @@ def hubs() -> dict[str, Mount]:
     return {
         "/hub": Mount(hub, options),
         "/serialhub": Mount(build(config), options),
-        "/plainhub": Mount(hub, options),
+        "/plainhub": Mount(hub, replace(options, stateful=False)),
         "/wshub": Mount(hub, only[Transport.WEB_SOCKETS]),
         "/ssehub": Mount(hub, only[Transport.SERVER_SENT_EVENTS]),
         "/lphub": Mount(hub, only[Transport.LONG_POLLING]),
