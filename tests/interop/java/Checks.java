@@ -614,12 +614,16 @@ public class Checks {
             check("stop and start again", x -> {
                 HubConnection c = build(url, UnaryOperator.identity()).connection;
                 Set<String> ids = new HashSet<>();
+                Semaphore closed = new Semaphore(0);
+                c.onClosed(error -> closed.release());
                 for (int i : range(0, 3)) {
                     start(c);
                     ids.add(c.getConnectionId());
                     same(get(c.invoke(Integer.class, "Add", i, 1)), i + 1);
                     stop(c);
                     same(c.getConnectionState(), HubConnectionState.DISCONNECTED);
+                    // The end of the old WebSocket may reach the client late, which takes it for that of the new one.
+                    same(closed.tryAcquire(5, TimeUnit.SECONDS), true);
                 }
                 same(ids.size(), 3);
             });
