@@ -466,7 +466,7 @@ class HubConnection:
         if not self._calls.is_uploading(stream_id):
             self._calls.require_incoming_stream(stream_id)
         data = self._codec.encode(StreamItem(invocation_id=stream_id, item=item))
-        self._write(data, item_of=stream_id)
+        self._write(data, item_of=stream_id if self._role is Role.CLIENT else None)
 
     def complete(self, invocation_id: str, result: Any = UNSET, *, error: str | None = None) -> None:
         """End a call or a stream of the peer's, or an upload of ours, with a result, an error, or neither."""
@@ -479,9 +479,7 @@ class HubConnection:
             self._calls.complete_upload(invocation_id)
             return
         self._calls.require_incoming(invocation_id)
-        data = self._codec.encode(Completion(invocation_id=invocation_id, result=result, error=error))
-        ends_stream = self._replay is not None and IdState.STREAM in self._calls.incoming[invocation_id]
-        self._write(data, end_of=invocation_id if ends_stream else None)
+        self._send(Completion(invocation_id=invocation_id, result=result, error=error))
         plain_end = result is UNSET and error is None
         self._calls.close_incoming(invocation_id, IdState.STREAM if plain_end else IdState.CALL)
 
@@ -569,7 +567,7 @@ class HubConnection:
         self._output_size += len(data)
 
     def _write(self, data: bytes, *, item_of: str | None = None, end_of: str | None = None) -> None:
-        """Write a message that counts (SPEC 2.4); it may be part of a stream of ours."""
+        """Write a message that counts (SPEC 2.4); it may be part of an upload of ours."""
         if self._replay is None:
             self._output.append(data)
             self._output_size += len(data)

@@ -10,7 +10,7 @@ from ._errors import RemoteProtocolError
 __all__ = ["Replay"]
 
 _Kept = tuple[bytes, str | None]
-"""A message, and the stream whose item it is: an upload, or what a client has called for."""
+"""A message, and the upload whose item it is."""
 
 
 class Replay:
@@ -25,9 +25,8 @@ class Replay:
       transport is cut while messages are sent again, they expect the next of these, which they have, and have dropped.
       Only an Ack of what had never left before says for certain where they are. So the Sequence is one that they take,
       and stand-ins take the place of what need not be sent again, as far as they are not more than the limit.
-    - They do not count an item of a stream that they do not know any more: the server of an upload, the .NET client of
-      what it has called for. So where an upload is over, stand-ins take the place of its items; and where a stream may
-      be over for the peer, nothing is sent again before there is an answer, or an Ack.
+    - They do not count an item of an upload that they do not know any more. So where an upload is over, stand-ins take
+      the place of its items; and where it may be over, nothing is sent again before there is an answer.
     - They do not repeat an Ack that was lost with a transport, unless something new arrives.
     """
 
@@ -65,11 +64,11 @@ class Replay:
         self._before = 0  # the highest that has left on an earlier transport
         self._expected = 1  # the peer is known to have got as far as this on whatever transport it has read from
         self._missing = 0  # acknowledged messages that the present transport owes the peer's counting
-        self._ends: dict[int, str] = {}  # sequence ids of the ends of streams, while they are kept
+        self._ends: dict[int, str] = {}  # sequence ids of the ends of uploads, while they are kept
         self._open: set[str] = set()  # uploads whose end is not acknowledged yet
         self._over: set[str] = set()  # those of them that the peer has answered
         self.doubtful: set[str] = set()
-        """Streams of which the peer may have had the end. While there are any, nothing is sent again. To be cleared
+        """Uploads of which the peer may have had the end. While there are any, nothing is sent again. To be cleared
         when it has said what it has had, or when that has taken too long."""
         self._next = 1  # sequence id of the next message to arrive
         self._latest = 0  # the highest that has arrived
@@ -79,7 +78,7 @@ class Replay:
     # outgoing
 
     def add(self, message: bytes, *, item_of: str | None = None, end_of: str | None = None) -> None:
-        """Keep a message that counts, to be written when `take` gives it out. It may be part of a stream."""
+        """Keep a message that counts, to be written when `take` gives it out. It may be part of an upload."""
         if end_of is not None:
             self._ends[self._first + len(self._unacknowledged) + len(self._waiting)] = end_of
         self._waiting.append((message, item_of))
