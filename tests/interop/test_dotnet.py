@@ -11,9 +11,11 @@ from tests.interop._lab import Lab
 from tests.interop.conftest import Show, everywhere
 
 UNSTEADY = {("uvicorn", "stateful reconnect: nothing lost, nothing doubled, same id")}
-"""Checks that fail where a stream has ended just before a cut, as on a server that is fast enough: the .NET client does
-not count items of a stream that it has had the end of, and drops as many messages that are new. To be mended in `Replay`,
-which makes good for the same fault of Microsoft's server; holding everything back until an Ack is too slow."""
+"""Checks that fail where a stream has ended just before a cut, as on a server that is fast enough.
+
+The .NET client does not count items of a stream that it has had the end of, and drops as many messages that are new.
+To be mended in `Replay`, which makes good for the same fault of the server; but to hold everything back until an Ack
+has come stalls connections that are cut often."""
 
 
 @pytest.mark.timeout(300)
