@@ -17,6 +17,7 @@ from tests.kit.runtimes import Runtime, over_each_transport
 RS = "\x1e"
 HANDSHAKE = '{"protocol":"json","version":1}' + RS
 LIMIT = 5.0
+ADDRESSES = 64
 PACE = {"LAB_KEEPALIVE": "1", "LAB_TIMEOUT": "2"}
 
 
@@ -58,9 +59,9 @@ def test_a_cookie_leads_each_client_to_the_process_that_knows_it(
 
 
 def test_the_address_leads_each_client_to_the_process_that_knows_it(twins: tuple[Lab, Lab], proxy: Proxy) -> None:
-    """Long polling by clients without cookies, at eight addresses."""
+    """Long polling by clients without cookies, at so many addresses that each server has some, whatever its port is."""
     with proxy(_nginx.several(_nginx.BY_ADDRESS), *(lab.port for lab in twins)) as nginx:
-        for number in range(2, 10):
+        for number in range(2, 2 + ADDRESSES):
             with Requests(nginx.port, f"127.0.0.{number}") as client:
                 client.negotiate()
                 assert client.ask("GET") == (200, "")
@@ -68,7 +69,7 @@ def test_the_address_leads_each_client_to_the_process_that_knows_it(twins: tuple
                 assert client.ask("GET") == (200, "{}" + RS)
                 assert client.ask("DELETE")[0] == 202
         routes = nginx.routes()
-    assert len(routes) == 8
+    assert len(routes) == ADDRESSES
     assert all(len(servers) == 1 for servers in routes.values()), routes
     assert set().union(*routes.values()) == {f"127.0.0.1:{lab.port}" for lab in twins}
 
