@@ -34,6 +34,7 @@ __all__ = ["JsonCodec"]
 
 _BRACKET = ord("[")
 _ARGUMENTS = b'"arguments"'
+_TARGET = b'"target"'
 
 
 class _Record(Struct, gc=False):
@@ -99,7 +100,7 @@ class JsonCodec:
             fields = _decode_record(record)
         except (msgspec.DecodeError, RecursionError):
             return _decode_in_order(record, self._payloads, binder, max_depth)
-        if fields.arguments is not UNSET and not _are_one_array(fields.arguments, record):
+        if fields.arguments is not UNSET and not _are_one_array_for_one_target(fields.arguments, record):
             return _decode_in_order(record, self._payloads, binder, max_depth)
         if fields.item is not UNSET and fields.type != 2:  # the reference binds it all the same
             return _decode_in_order(record, self._payloads, binder, max_depth)
@@ -151,12 +152,19 @@ class JsonCodec:
         return message
 
 
-def _are_one_array(arguments: Raw, record: bytes) -> bool:
-    """Whether the arguments are an array, and the only ones in their record: of several, msgspec checks the last."""
-    if memoryview(arguments)[0] != _BRACKET:
-        return False
-    found = record.count(_ARGUMENTS)
-    return found == 1 or found == bytes(arguments).count(_ARGUMENTS) + 1
+def _are_one_array_for_one_target(arguments: Raw, record: bytes) -> bool:
+    """Whether the arguments are an array, and they and their target come once: of several, msgspec tells the last."""
+    return (
+        memoryview(arguments)[0] == _BRACKET
+        and _comes_once(_ARGUMENTS, arguments, record)
+        and _comes_once(_TARGET, arguments, record)
+    )
+
+
+def _comes_once(name: bytes, arguments: Raw, record: bytes) -> bool:
+    """Whether a member's name is in the record once, but for what is in the arguments."""
+    found = record.count(name)
+    return found == 1 or found == bytes(arguments).count(name) + 1
 
 
 def _decode_in_order(record: bytes, payloads: JsonPayloads, binder: Binder, max_depth: int) -> HubMessage | None:
