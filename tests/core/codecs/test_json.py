@@ -390,10 +390,19 @@ def test_of_repeated_members_the_last_wins(members: str, message: HubMessage | N
     assert decode_declared(f"{{{members}}}") == message
 
 
+def test_arguments_are_bound_for_the_target_known_when_they_come() -> None:
+    message = decode_declared('{"type":1,"target":"Nothing","arguments":[1,2],"target":"Add"}')
+    assert isinstance(message, InvocationBindingFailure)
+    assert message.target == "Add"
+    assert str(message.error) == "Invocation provides 2 argument(s) but target expects 0."
+
+
 def test_payloads_may_name_arguments_themselves() -> None:
     nested = {"arguments": [{"arguments": None}]}
     message = decode('{"type":1,"target":"A","arguments":[{"arguments":[{"arguments":null}]}]}')
     assert message == Invocation(target="A", arguments=(nested,))
+    message = decode('{"type":1,"target":"A","arguments":[{"target":"B"}]}')
+    assert message == Invocation(target="A", arguments=({"target": "B"},))
     message = decode('{"type":1,"note":{"arguments":null},"target":"A","arguments":[1]}')
     assert message == Invocation(target="A", arguments=(1,))
 
