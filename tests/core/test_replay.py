@@ -98,18 +98,60 @@ def test_stand_ins_are_not_more_than_the_limit() -> None:
 
 def test_the_first_new_message_of_a_transport_may_pass_the_limit() -> None:
     """An Ack that was lost comes again only if something new arrives."""
-    replay = Replay(1, SKIP)
-    for frame in (b"aa", b"b", b"c", b"d"):
+    replay = Replay(10, SKIP)
+    for frame in (b"a" * 11, b"b", b"c", b"d"):
         replay.add(frame)
-    assert taken(replay) == [b"aa"]
+    assert taken(replay) == [b"a" * 11]
     replay.resume()
-    assert taken(replay) == [b"aa", b"b"]
+    assert taken(replay) == [b"a" * 11, b"b"]
     replay.resume()
-    assert taken(replay) == [b"aa", b"b", b"c"]
+    assert taken(replay) == [b"a" * 11, b"b", b"c"]
     replay.acknowledge(1)
-    assert taken(replay) == []
+    assert taken(replay) == [b"d"]
+
+
+def over_the_limit(*more: bytes) -> Replay:
+    """The limit is 10 bytes, and 11 have left; more have gone past it, each on a transport of its own."""
+    replay = Replay(10, SKIP)
+    replay.add(b"a" * 11)
+    assert len(taken(replay)) == 1
+    for number, frame in enumerate(more, 2):
+        replay.add(frame)
+        replay.resume()
+        assert len(taken(replay)) == number
+    return replay
+
+
+def test_no_more_than_a_tenth_of_the_limit_passes_it_however_many_transports_there_are() -> None:
+    replay = over_the_limit(b"b", b"c")
+    replay.add(b"d")
+    for _ in range(3):
+        replay.resume()
+        assert taken(replay) == [b"a" * 11, b"b", b"c"]
     replay.acknowledge(3)
     assert taken(replay) == [b"d"]
+
+
+def test_one_message_may_pass_the_limit_however_large_it_is() -> None:
+    replay = over_the_limit(b"b" * 100)
+    replay.add(b"c")
+    replay.resume()
+    assert len(taken(replay)) == 2
+
+
+def test_what_was_let_past_the_limit_counts_until_the_limit_holds_again() -> None:
+    replay = over_the_limit(b"b", b"c" * 20)
+    replay.acknowledge(2)
+    replay.add(b"d")
+    replay.resume()
+    assert taken(replay) == [SKIP, SKIP, b"c" * 20]
+    replay.acknowledge(3)
+    replay.add(b"e" * 11)
+    assert taken(replay) == [b"d", b"e" * 11]
+    replay.add(b"f")
+    assert taken(replay) == []
+    replay.resume()
+    assert taken(replay) == [SKIP, SKIP, SKIP, b"d", b"e" * 11, b"f"]
 
 
 def uploaded(*answered: str) -> Replay:

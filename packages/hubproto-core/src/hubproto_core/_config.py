@@ -78,7 +78,8 @@ class HubConfig:
 
     replay_buffer: int = 100_000
     """Bytes that may be on their way unacknowledged with stateful reconnect, StatefulReconnectBufferSize: the message
-    that passes this is still written, the next ones wait for an Ack (SPEC 4.7.3)."""
+    that passes this is still written, the next ones wait for an Ack (SPEC 4.7.3). Where Acks may have been lost with
+    transports, one message more is written over each new one, until these make more than a tenth of this."""
 
     send_buffer: int = 65536
     """Bytes waiting for the socket, or for an Ack, above which our streams and uploads pause

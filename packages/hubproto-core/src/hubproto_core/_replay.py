@@ -16,7 +16,8 @@ _Kept = tuple[bytes, str | None]
 class Replay:
     """The two directions of one connection: sequence ids are counted, outgoing messages kept until acknowledged.
 
-    `limit`: while more bytes than this have been written and not been acknowledged, further messages wait for an Ack.
+    `limit`: while more bytes than this have been written and not been acknowledged, further messages wait for an Ack;
+    the first new one of a transport does not, but no more than these make a tenth of the limit.
     `stand_in`: a message that counts and means nothing to anybody.
 
     Three faults of Microsoft's receivers must not show:
@@ -34,6 +35,7 @@ class Replay:
         "_before",
         "_ends",
         "_expected",
+        "_extra",
         "_first",
         "_latest",
         "_left",
@@ -56,6 +58,7 @@ class Replay:
         self._stand_in = stand_in
         self._unacknowledged: deque[_Kept] = deque()  # written to the present transport, oldest first
         self._unacknowledged_size = 0
+        self._extra = 0  # bytes of what was let past the limit, until that holds again
         self._waiting: deque[_Kept] = deque()  # not written to the present transport; they come behind those above
         self.waiting_size: int = 0
         """Bytes that wait for an Ack or for a new transport."""
@@ -86,10 +89,15 @@ class Replay:
 
     def take(self, *, over_limit: bool = False) -> bytes | None:
         """Return the next message to be written, or None when all are written or the limit is passed."""
-        if not self._waiting or ((self.doubtful or self._is_over_limit) and not over_limit):
+        if not self._waiting or (self.doubtful and not over_limit):
+            return None
+        is_extra = self._unacknowledged_size > self._limit and self._first + len(self._unacknowledged) > self._before
+        if is_extra and not over_limit and not self._may_pass_limit:
             return None
         kept = self._waiting.popleft()
         self.waiting_size -= len(kept[0])
+        if is_extra:
+            self._extra += len(kept[0])
         if kept[1] is not None and kept[1] in self._over:
             kept = (self._stand_in, None)
         self._unacknowledged.append(kept)
@@ -97,9 +105,10 @@ class Replay:
         return kept[0]
 
     @property
-    def _is_over_limit(self) -> bool:
-        """The limit does not hold up to the first new message of a transport: it may be what brings the next Ack."""
-        return self._unacknowledged_size > self._limit and self._first + len(self._unacknowledged) > self._before + 1
+    def _may_pass_limit(self) -> bool:
+        """The first new message of a transport may: it may be what brings the next Ack. A peer that acknowledges
+        nothing, over however many transports, does not get ever more that way."""
+        return self._first + len(self._unacknowledged) == self._before + 1 and self._extra * 10 <= self._limit
 
     def all_left(self) -> None:
         """Everything taken is on its way, so that the peer may acknowledge it."""
@@ -123,6 +132,8 @@ class Replay:
             else:  # the transport it was written to is gone
                 self.waiting_size -= len(self._waiting.popleft()[0])
                 self._missing += 1
+        if self._unacknowledged_size + self.waiting_size <= self._limit:
+            self._extra = 0
 
     def begin_uploads(self, uploads: Iterable[str]) -> None:
         """A call that will be answered announces these."""

@@ -154,17 +154,12 @@ class JsonCodec:
 
 def _are_one_array_for_one_target(arguments: Raw, record: bytes) -> bool:
     """Whether the arguments are an array, and they and their target come once: of several, msgspec tells the last."""
-    return (
-        memoryview(arguments)[0] == _BRACKET
-        and _comes_once(_ARGUMENTS, arguments, record)
-        and _comes_once(_TARGET, arguments, record)
-    )
-
-
-def _comes_once(name: bytes, arguments: Raw, record: bytes) -> bool:
-    """Whether a member's name is in the record once, but for what is in the arguments."""
-    found = record.count(name)
-    return found == 1 or found == bytes(arguments).count(name) + 1
+    if memoryview(arguments)[0] != _BRACKET:
+        return False
+    if record.count(_ARGUMENTS) == 1 == record.count(_TARGET):
+        return True
+    inside = bytes(arguments)
+    return all(record.count(name) == inside.count(name) + 1 for name in (_ARGUMENTS, _TARGET))
 
 
 def _decode_in_order(record: bytes, payloads: JsonPayloads, binder: Binder, max_depth: int) -> HubMessage | None:
