@@ -851,6 +851,8 @@ def test_calls_streams_and_uploads_go_on_across_a_cut() -> None:
         sequence(1),
         ack(1),
         *started,
+        sequence(3),
+        completion("-"),
         item("b", "1"),
         completion("1"),
         {"type": 1, "invocationId": late.invocation_id, "target": "Add", "arguments": [1, 2]},

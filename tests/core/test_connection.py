@@ -1085,6 +1085,7 @@ def test_a_broken_rule_changes_nothing(role: Role, command: Command) -> None:
 # --- stateful reconnect ----------------------------------------------------------------------------------------------
 
 LOST = TransportError("reset")
+NOTHING = {"type": 3, "invocationId": "-"}
 
 
 def stateful(role: Role, **settings: Any) -> HubConnection:
@@ -1237,82 +1238,35 @@ def test_a_sequence_is_one_that_microsoft_s_peers_take(role: Role) -> None:
     feed(conn, pack(ack(2)))  # it has them, but may have been cut off before it had them again
     conn.receive_eof(LOST, now=0.0)
     conn.resume()
-    nothing = {"type": 3, "invocationId": "-"}
-    assert sent(conn) == [sequence(1), nothing, nothing, call(3)]
+    assert sent(conn) == [sequence(1), NOTHING, NOTHING, call(3)]
 
 
-def uploads(conn: HubConnection) -> str:
-    """Call with an upload of one item, which ends, and let everything leave; return the id of the call."""
+def test_of_an_item_that_is_sent_again_to_a_server_something_is_counted_even_if_it_has_forgotten_the_upload() -> None:
+    conn = stateful(Role.CLIENT)
     upload = conn.new_stream_id()
-    call_id = conn.invoke("Up", stream_ids=[upload])
+    conn.invoke("Up", stream_ids=[upload])
     conn.send_item(upload, 5)
-    conn.complete(upload)
+    first = sent(conn)
+    conn.receive_eof(LOST, now=0.0)
+    conn.send_item(upload, 6)
+    conn.resume()
+    items = [{"type": 2, "invocationId": upload, "item": item} for item in (5, 6)]
+    assert sent(conn) == [sequence(1), first[0], items[0], sequence(2), NOTHING, items[1]]
+
+
+def test_of_an_item_that_is_sent_again_to_a_client_something_is_counted_if_the_end_of_the_stream_has_left() -> None:
+    conn = stateful(Role.SERVER)
+    for stream in ("1", "2"):
+        feed(conn, pack({"type": 4, "invocationId": stream, "target": "Count", "arguments": []}))
+        conn.send_item(stream, 5)
+    conn.complete("1")
     conn.data_to_send(now=0.0)
-    return call_id
-
-
-def answer(call_id: str) -> bytes:
-    return pack({"type": 3, "invocationId": call_id, "result": None})
-
-
-def test_items_of_an_upload_that_was_answered_are_not_sent_again() -> None:
-    conn = stateful(Role.CLIENT)
-    feed(conn, answer(uploads(conn)))
     conn.receive_eof(LOST, now=0.0)
+    conn.complete("2")
     conn.resume()
-    _, _, call, item, end = sent(conn)
-    assert (call["type"], item, end) == (1, {"type": 3, "invocationId": "-"}, {"type": 3, "invocationId": "1"})
-
-
-@pytest.mark.parametrize("lost", [False, True])
-def test_nothing_is_sent_again_before_it_is_known_whether_an_upload_is_over(lost: bool) -> None:
-    conn = stateful(Role.CLIENT, resume_window=100.0)
-    call_id = uploads(conn)
-    conn.receive_eof(LOST, now=0.0)
-    conn.resume()
-    say(conn, 1)
-    assert sent(conn, 0.1) == [sequence(1)]
-    if lost:
-        conn.receive_data(answer(call_id), now=0.2)
-        conn.receive_eof(LOST, now=0.2)
-        events(conn, 0.2)
-        conn.resume()
-    else:
-        feed(conn, answer(call_id), now=0.2)
-    assert [message["type"] for message in sent(conn, 0.3) if message["type"] < 8] == [1, 3, 3, 1]
-    assert conn.next_timeout() == (1_000_000.3 if lost else 1.0)  # a ping, or an Ack; of the wait nothing is left
-
-
-def test_an_ack_that_comes_over_the_new_transport_says_whether_an_upload_is_over() -> None:
-    conn = stateful(Role.CLIENT)
-    uploads(conn)
-    conn.receive_eof(LOST, now=0.0)
-    conn.resume()
-    feed(conn, pack(ack(1)))  # perhaps from before the cut
-    assert sent(conn) == [sequence(1), {"type": 3, "invocationId": "-"}]
-    feed(conn, pack(sequence(1), ack(1)))
-    assert [message["type"] for message in sent(conn)] == [2, 3]
-
-
-def test_the_answer_that_says_whether_an_upload_is_over_is_not_waited_for_long() -> None:
-    conn = stateful(Role.CLIENT, ack_interval=2.0, resume_window=100.0)
-    uploads(conn)
-    conn.receive_eof(LOST, now=0.0)
-    conn.resume()
-    assert sent(conn, 0.5) == [sequence(1)]
-    assert conn.next_timeout() == 1_000_000.5  # a ping
-    feed(conn, pack(sequence(1)), now=0.7)
-    assert sent(conn, 0.7) == []
-    assert conn.next_timeout() == 3.7
-    conn.receive_eof(LOST, now=1.0)
-    assert conn.next_timeout() == 101.0
-    conn.resume()
-    feed(conn, pack(sequence(1)), now=2.0)
-    assert sent(conn, 2.0) == [sequence(1)]
-    conn.handle_timeout(now=4.9)
-    assert sent(conn, 4.9) == []
-    conn.handle_timeout(now=5.0)
-    assert [message["type"] for message in sent(conn, 5.0)] == [1, 2, 3]
+    ended, going_on = ({"type": 2, "invocationId": stream, "item": 5} for stream in ("1", "2"))
+    ends = [{"type": 3, "invocationId": stream} for stream in ("1", "2")]
+    assert sent(conn) == [sequence(1), ended, sequence(1), NOTHING, going_on, *ends]
 
 
 def test_pings_and_acks_that_have_not_left_are_not_sent_again() -> None:
@@ -1344,9 +1298,7 @@ def test_all_kinds_of_messages_are_kept_and_pings_and_acks_are_not_counted() -> 
     assert [message["type"] for message in before] == [1, 2, 3, 3, 4, 5]
     conn.receive_eof(LOST, now=1.0)
     conn.resume()
-    assert sent(conn, 1.0) == [sequence(1), ack(1)]  # is the upload over?
-    feed(conn, pack(sequence(2), ack(0)), now=2.5)
-    assert sent(conn, 2.5) == before
+    assert sent(conn, 1.0) == [sequence(1), ack(1), *before[:2], sequence(2), NOTHING, *before[2:]]
     conn.send("Log")
     conn.data_to_send(now=2.5)
     feed(conn, pack(ack(7)), now=2.5)

@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubproto_core import RemoteProtocolError
+from hubproto_core import HubMessage, RemoteProtocolError, SequenceMessage
 from hubproto_core._replay import Replay
 
 SKIP = b"-"
+
+
+def encode(message: HubMessage) -> bytes:
+    return b"=%d" % message.sequence_id if isinstance(message, SequenceMessage) else SKIP
+
+
+def new(limit: int) -> Replay:
+    return Replay(limit, encode, any_stream_may_end=False)
 
 
 def taken(replay: Replay) -> list[bytes]:
@@ -25,7 +33,7 @@ def taken(replay: Replay) -> list[bytes]:
 
 
 def test_messages_are_written_in_order_until_the_limit_is_reached() -> None:
-    replay = Replay(5, SKIP)
+    replay = new(5)
     for frame in (b"aaa", b"bbb", b"ccc", b"d"):
         replay.add(frame)
     assert replay.waiting_size == 10
@@ -39,7 +47,7 @@ def test_messages_are_written_in_order_until_the_limit_is_reached() -> None:
 
 
 def test_a_message_that_fills_the_limit_exactly_does_not_pass_it() -> None:
-    replay = Replay(3, SKIP)
+    replay = new(3)
     for frame in (b"aaa", b"b", b"c"):
         replay.add(frame)
     assert taken(replay) == [b"aaa", b"b"]
@@ -48,7 +56,7 @@ def test_a_message_that_fills_the_limit_exactly_does_not_pass_it() -> None:
 
 
 def test_a_new_transport_gets_all_that_is_not_acknowledged() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     for frame in (b"1", b"2", b"3"):
         replay.add(frame)
     assert taken(replay) == [b"1", b"2", b"3"]
@@ -64,7 +72,7 @@ def test_a_new_transport_gets_all_that_is_not_acknowledged() -> None:
 
 
 def test_a_sequence_is_one_that_the_peer_takes_even_if_it_was_cut_off_while_it_heard_things_again() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     for frame in (b"1", b"2", b"3"):
         replay.add(frame)
     taken(replay)
@@ -83,7 +91,7 @@ def test_a_sequence_is_one_that_the_peer_takes_even_if_it_was_cut_off_while_it_h
 
 
 def test_stand_ins_are_not_more_than_the_limit() -> None:
-    replay = Replay(3, SKIP)
+    replay = new(3)
     for _ in range(4):
         replay.add(b"")
     taken(replay)
@@ -98,7 +106,7 @@ def test_stand_ins_are_not_more_than_the_limit() -> None:
 
 def test_the_first_new_message_of_a_transport_may_pass_the_limit() -> None:
     """An Ack that was lost comes again only if something new arrives."""
-    replay = Replay(10, SKIP)
+    replay = new(10)
     for frame in (b"a" * 11, b"b", b"c", b"d"):
         replay.add(frame)
     assert taken(replay) == [b"a" * 11]
@@ -112,7 +120,7 @@ def test_the_first_new_message_of_a_transport_may_pass_the_limit() -> None:
 
 def over_the_limit(*more: bytes) -> Replay:
     """The limit is 10 bytes, and 11 have left; more have gone past it, each on a transport of its own."""
-    replay = Replay(10, SKIP)
+    replay = new(10)
     replay.add(b"a" * 11)
     assert len(taken(replay)) == 1
     for number, frame in enumerate(more, 2):
@@ -154,68 +162,36 @@ def test_what_was_let_past_the_limit_counts_until_the_limit_holds_again() -> Non
     assert taken(replay) == [SKIP, SKIP, SKIP, b"d", b"e" * 11, b"f"]
 
 
-def uploaded(*answered: str) -> Replay:
-    """Two uploads of one item each: 1 has ended, 2 has not. Everything has left."""
-    replay = Replay(100, SKIP)
-    replay.begin_uploads(["1", "2"])
+def test_an_item_that_the_peer_may_not_count_is_sent_again_with_what_it_counts_then() -> None:
+    replay = Replay(100, encode, any_stream_may_end=True)
     replay.add(b"a", item_of="1")
-    replay.add(b"b", item_of="2")
-    replay.add(b"c", end_of="1")
-    taken(replay)
-    replay.end_uploads(answered)
-    return replay
-
-
-def test_nothing_is_sent_again_while_an_upload_may_have_ended_and_may_have_not() -> None:
-    replay = uploaded()
+    replay.add(b"b")
+    assert taken(replay) == [b"a", b"b"]
+    replay.add(b"c", item_of="1")
     assert replay.resume() == 1
-    assert replay.doubtful == {"1"}
-    assert taken(replay) == []
-    replay.end_uploads(["1"])
-    assert not replay.doubtful
-    assert taken(replay) == [SKIP, b"b", b"c"]
-
-
-def test_an_ack_of_its_end_says_that_an_upload_has_ended() -> None:
-    replay = uploaded()
-    replay.resume()
-    replay.acknowledge(3)
-    assert not replay.doubtful
-    replay.add(b"d")
-    assert taken(replay) == [SKIP, SKIP, SKIP, b"d"]
-
-
-def test_the_last_words_wait_for_no_doubt() -> None:
-    replay = uploaded()
-    replay.resume()
-    assert replay.take(over_limit=True) == b"a"
-
-
-def test_items_of_an_upload_that_was_answered_are_not_sent_any_more() -> None:
-    replay = uploaded("1", "2", "unknown")
-    replay.add(b"d", item_of="2")
-    assert taken(replay) == [SKIP]
+    assert taken(replay) == [b"a=1-", b"b", b"c"]
     assert replay.resume() == 1
-    assert not replay.doubtful
-    assert taken(replay) == [SKIP, SKIP, b"c", SKIP]
+    assert taken(replay) == [b"a=1-", b"b", b"c=3-"]
 
 
-def test_only_an_upload_with_items_to_be_sent_again_is_doubtful() -> None:
-    replay = Replay(100, SKIP)
-    replay.add(b"a", item_of="1")
+def test_a_peer_that_forgets_a_stream_with_its_end_counts_the_items_before() -> None:
+    replay = new(100)
+    for stream in ("1", "2"):
+        replay.add(b"a", item_of=stream)
     taken(replay)
+    replay.add(b"b", end_of="1")
+    replay.resume()
+    assert taken(replay) == [b"a", b"a", b"b"]
+    replay.add(b"c", end_of="2")
+    replay.resume()
+    assert taken(replay) == [b"a=1-", b"a", b"b", b"c"]
     replay.acknowledge(1)
-    replay.add(b"b", item_of="2")
-    replay.add(b"c", end_of="1")
-    taken(replay)
-    replay.add(b"d", end_of="2")  # which has not left
-    assert replay.resume() == 2
-    assert not replay.doubtful
-    assert taken(replay) == [b"b", b"c", b"d"]
+    replay.resume()
+    assert taken(replay) == [SKIP, b"a=2-", b"b", b"c"]
 
 
 def test_an_ack_of_the_old_transport_counts_after_it_is_gone() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     for frame in (b"1", b"22", b"3"):
         replay.add(frame)
     taken(replay)
@@ -227,7 +203,7 @@ def test_an_ack_of_the_old_transport_counts_after_it_is_gone() -> None:
 
 
 def test_only_what_has_left_can_be_acknowledged() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     replay.add(b"1")
     with pytest.raises(RemoteProtocolError, match="^Ack ID greater than amount of messages we've sent.$"):
         replay.acknowledge(1)
@@ -245,7 +221,7 @@ def test_only_what_has_left_can_be_acknowledged() -> None:
 
 
 def test_what_arrives_is_counted_and_known_again() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     assert [replay.receive(), replay.receive(), replay.receive()] == [True, True, True]
     assert replay.acknowledgement() == 3
     replay.receive_sequence(2)
@@ -254,7 +230,7 @@ def test_what_arrives_is_counted_and_known_again() -> None:
 
 
 def test_an_ack_is_due_when_something_has_arrived_since_the_last_one() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     due = [replay.ack_due]
     replay.receive()
     due.append(replay.ack_due)
@@ -266,7 +242,7 @@ def test_an_ack_is_due_when_something_has_arrived_since_the_last_one() -> None:
 
 
 def test_a_transport_may_be_cut_before_what_was_sent_again_has_come() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     replay.receive()
     replay.receive()
     replay.receive_sequence(1)
@@ -276,7 +252,7 @@ def test_a_transport_may_be_cut_before_what_was_sent_again_has_come() -> None:
 
 
 def test_a_repeated_message_is_acknowledged_again() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     replay.receive()
     replay.acknowledgement()
     replay.receive_sequence(1)
@@ -294,7 +270,7 @@ def test_a_repeated_message_is_acknowledged_again() -> None:
     ],
 )
 def test_a_sequence_id_that_cannot_be_is_refused(sequence_id: int, text: str) -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     replay.receive()
     with pytest.raises(RemoteProtocolError) as refused:
         replay.receive_sequence(sequence_id)
@@ -304,7 +280,7 @@ def test_a_sequence_id_that_cannot_be_is_refused(sequence_id: int, text: str) ->
 
 
 def test_the_last_ack_may_have_been_lost_with_the_transport() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     replay.receive()
     replay.acknowledgement()
     replay.resume()
@@ -313,7 +289,7 @@ def test_the_last_ack_may_have_been_lost_with_the_transport() -> None:
 
 
 def test_where_nothing_has_arrived_nothing_is_acknowledged_after_a_resumption() -> None:
-    replay = Replay(100, SKIP)
+    replay = new(100)
     replay.resume()
     assert not replay.ack_due
 
@@ -323,7 +299,7 @@ steps = st.lists(st.sampled_from(["add", "carry", "ack", "cut", "cut with loss"]
 
 @given(steps, st.integers(1, 30))
 def test_everything_arrives_once_and_in_order(steps: list[str], limit: int) -> None:
-    ours, theirs = Replay(limit, SKIP), Replay(limit, SKIP)
+    ours, theirs = new(limit), new(limit)
     numbers = count()
     on_its_way: list[bytes] = []
     arrived: list[bytes] = []

@@ -62,13 +62,6 @@ _NOT_TRACKED = (Ping, Close, Ack, SequenceMessage)
 """What stateful reconnect does not count (SPEC 2.4). What does not bind counts: its sender has counted it."""
 
 
-_STAND_IN = Completion(invocation_id="-")
-"""What takes a sequence id without meaning anything, at either end, to any peer."""
-
-_PATIENCE = 1.5
-"""Intervals of the peer's acknowledgements, from its Sequence on, for which a replay waits where it is in doubt."""
-
-
 class HubConnection:
     """One end of one hub connection.
 
@@ -115,7 +108,6 @@ class HubConnection:
         "_turn",
         "_turn_began",
         "_turn_size",
-        "_uploads",
         "_wants_replay",
         "timed_out",
     )
@@ -164,7 +156,6 @@ class HubConnection:
         self._eof = False  # nothing follows what is in the buffer
         self._wants_replay = stateful
         self._replay: Replay | None = None  # only with stateful reconnect
-        self._uploads: dict[str, Sequence[str]] = {}  # of our calls, if that is to be known for a replay
         self._started = now  # when the handshake was done
         self._lost_by: HubProtoError | None = None  # the last time
         self._resumed = True  # the peer has told on the present transport where it goes on
@@ -297,10 +288,6 @@ class HubConnection:
                     self._append(self._codec.encode(Ack(sequence_id=self._replay.acknowledgement())))
                 case Timer.RESUME:
                     self._resume_too_late()
-                case Timer.REPLAY:
-                    assert self._replay is not None
-                    self._replay.doubtful.clear()
-                    self._write_on(self._replay)
                 case _:
                     self._silence(now)
             if self._state in _OVER:
@@ -351,10 +338,6 @@ class HubConnection:
         if self._replay is not None:
             self._replay.all_left()
             self._arm_ack(self._replay, now)
-            if not self._replay.doubtful:
-                self._timers.disarm(Timer.REPLAY)
-            elif self._resumed and not self._timers.armed(Timer.REPLAY):
-                self._timers.arm(Timer.REPLAY, now + _PATIENCE * self._config.ack_interval)
         if not self._output:
             return b""
         data = self._output[0] if len(self._output) == 1 else b"".join(self._output)
@@ -465,8 +448,7 @@ class HubConnection:
         self._require_open()
         if not self._calls.is_uploading(stream_id):
             self._calls.require_incoming_stream(stream_id)
-        data = self._codec.encode(StreamItem(invocation_id=stream_id, item=item))
-        self._write(data, item_of=stream_id if self._role is Role.CLIENT else None)
+        self._write(self._codec.encode(StreamItem(invocation_id=stream_id, item=item)), item_of=stream_id)
 
     def complete(self, invocation_id: str, result: Any = UNSET, *, error: str | None = None) -> None:
         """End a call or a stream of the peer's, or an upload of ours, with a result, an error, or neither."""
@@ -474,12 +456,12 @@ class HubConnection:
         if error is not None and result is not UNSET:
             raise LocalProtocolError("a completion carries a result or an error, not both")
         if self._calls.is_uploading(invocation_id):
-            data = self._codec.encode(Completion(invocation_id=invocation_id, error=error))
-            self._write(data, end_of=invocation_id)
+            self._send(Completion(invocation_id=invocation_id, error=error))
             self._calls.complete_upload(invocation_id)
             return
         self._calls.require_incoming(invocation_id)
-        self._send(Completion(invocation_id=invocation_id, result=result, error=error))
+        data = self._codec.encode(Completion(invocation_id=invocation_id, result=result, error=error))
+        self._write(data, end_of=invocation_id)
         plain_end = result is UNSET and error is None
         self._calls.close_incoming(invocation_id, IdState.STREAM if plain_end else IdState.CALL)
 
@@ -497,7 +479,7 @@ class HubConnection:
 
         What has been received whole is still delivered; a message that was cut in two will be sent again. The first
         that `data_to_send()` returns is the Sequence message, then whatever the peer has not acknowledged. Completions
-        of nothing may come in between, which the peer drops: see `Replay`.
+        of nothing, which the peer drops, and more Sequence messages may come in between: see `Replay`.
         """
         if self._replay is None or self._eof:
             raise LocalProtocolError(
@@ -567,7 +549,7 @@ class HubConnection:
         self._output_size += len(data)
 
     def _write(self, data: bytes, *, item_of: str | None = None, end_of: str | None = None) -> None:
-        """Write a message that counts (SPEC 2.4); it may be part of an upload of ours."""
+        """Write a message that counts (SPEC 2.4); it may be part of a stream."""
         if self._replay is None:
             self._output.append(data)
             self._output_size += len(data)
@@ -590,9 +572,6 @@ class HubConnection:
         data = self._codec.encode(message)
         if stream_ids:
             self._calls.announce(stream_ids)
-            if self._replay is not None and message.invocation_id is not None:
-                self._uploads[message.invocation_id] = stream_ids
-                self._replay.begin_uploads(stream_ids)
         self._write(data)
 
     def _farewell(self, error: Exception | None, kind: str | None = None) -> bytes:
@@ -648,7 +627,6 @@ class HubConnection:
         self._output_size = 0
         self._timers.disarm(Timer.SILENCE)
         self._timers.disarm(Timer.ACK)
-        self._timers.disarm(Timer.REPLAY)
         self._timers.arm(Timer.RESUME, now + self._config.resume_window)
 
     def _resume_too_late(self) -> None:
@@ -725,7 +703,8 @@ class HubConnection:
         self._started = now
         self._timers.disarm(Timer.HANDSHAKE)
         if self._wants_replay and version >= 2:
-            self._replay = Replay(self._config.replay_buffer, self._codec.encode(_STAND_IN))
+            uploads = self._role is Role.CLIENT
+            self._replay = Replay(self._config.replay_buffer, self._codec.encode, any_stream_may_end=uploads)
         if self._role is Role.SERVER:
             self._append(_handshake.response())
         elif not self._transport.shows_life:
@@ -819,8 +798,6 @@ class HubConnection:
             case Ack(sequence_id=sequence_id):
                 if self._replay is not None:
                     self._replay.acknowledge(sequence_id)
-                    if self._resumed:  # it tells all that the peer has had
-                        self._replay.doubtful.clear()
                     if self._state is State.OPEN:
                         self._write_on(self._replay)
             case SequenceMessage(sequence_id=sequence_id):
@@ -894,10 +871,6 @@ class HubConnection:
         if invocation_id in self._calls.incoming_streams:
             del self._calls.incoming_streams[invocation_id]
             return True
-        if self._uploads and self._replay is not None:
-            self._replay.end_uploads(self._uploads.pop(invocation_id, ()))
-            if self._state is State.OPEN:
-                self._write_on(self._replay)
         return self._calls.complete_outgoing(invocation_id)
 
     def _closed_by_peer(self, error: str | None, allow_reconnect: bool) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from ._errors import RemoteProtocolError
+from ._messages import Completion, HubMessage, SequenceMessage
 
 __all__ = ["Replay"]
 
+_STAND_IN = Completion(invocation_id="-")
+"""What takes a sequence id without meaning anything, at either end, to any peer."""
+
 _Kept = tuple[bytes, str | None]
-"""A message, and the upload whose item it is."""
+"""A message, and the stream whose item it is."""
 
 
 class Replay:
@@ -18,7 +22,9 @@ class Replay:
 
     `limit`: while more bytes than this have been written and not been acknowledged, further messages wait for an Ack;
     the first new one of a transport does not, but no more than these make a tenth of the limit.
-    `stand_in`: a message that counts and means nothing to anybody.
+    `encode` is the codec's.
+    `any_stream_may_end`: the peer may forget a stream of ours at any moment, as a server does with an upload when its
+    method returns. Otherwise it does so when it has had the end of it.
 
     Three faults of Microsoft's receivers must not show:
 
@@ -26,36 +32,38 @@ class Replay:
       transport is cut while messages are sent again, they expect the next of these, which they have, and have dropped.
       Only an Ack of what had never left before says for certain where they are. So the Sequence is one that they take,
       and stand-ins take the place of what need not be sent again, as far as they are not more than the limit.
-    - They do not count an item of an upload that they do not know any more. So where an upload is over, stand-ins take
-      the place of its items; and where it may be over, nothing is sent again before there is an answer.
+    - They do not count an item of a stream that they have forgotten. So where such an item is sent again, its own
+      Sequence and a stand-in follow: of the item and the stand-in they count the one or the other, or both as one.
     - They do not repeat an Ack that was lost with a transport, unless something new arrives.
     """
 
     __slots__ = (
+        "_any_stream_may_end",
         "_before",
+        "_encode",
         "_ends",
         "_expected",
         "_extra",
         "_first",
+        "_forgotten",
         "_latest",
         "_left",
         "_limit",
         "_missing",
         "_next",
-        "_open",
-        "_over",
         "_stand_in",
         "_unacknowledged",
         "_unacknowledged_size",
         "_waiting",
         "ack_due",
-        "doubtful",
         "waiting_size",
     )
 
-    def __init__(self, limit: int, stand_in: bytes) -> None:
+    def __init__(self, limit: int, encode: Callable[[HubMessage], bytes], *, any_stream_may_end: bool) -> None:
         self._limit = limit
-        self._stand_in = stand_in
+        self._encode = encode
+        self._stand_in = encode(_STAND_IN)
+        self._any_stream_may_end = any_stream_may_end
         self._unacknowledged: deque[_Kept] = deque()  # written to the present transport, oldest first
         self._unacknowledged_size = 0
         self._extra = 0  # bytes of what was let past the limit, until that holds again
@@ -67,12 +75,8 @@ class Replay:
         self._before = 0  # the highest that has left on an earlier transport
         self._expected = 1  # the peer is known to have got as far as this on whatever transport it has read from
         self._missing = 0  # acknowledged messages that the present transport owes the peer's counting
-        self._ends: dict[int, str] = {}  # sequence ids of the ends of uploads, while they are kept
-        self._open: set[str] = set()  # uploads whose end is not acknowledged yet
-        self._over: set[str] = set()  # those of them that the peer has answered
-        self.doubtful: set[str] = set()
-        """Uploads of which the peer may have had the end. While there are any, nothing is sent again. To be cleared
-        when it has said what it has had, or when that has taken too long."""
+        self._ends: dict[int, str] = {}  # sequence ids of the ends of streams, while they are kept
+        self._forgotten: set[str] = set()  # streams whose end has left on an earlier transport
         self._next = 1  # sequence id of the next message to arrive
         self._latest = 0  # the highest that has arrived
         self.ack_due: bool = False
@@ -81,7 +85,7 @@ class Replay:
     # outgoing
 
     def add(self, message: bytes, *, item_of: str | None = None, end_of: str | None = None) -> None:
-        """Keep a message that counts, to be written when `take` gives it out. It may be part of an upload."""
+        """Keep a message that counts, to be written when `take` gives it out. It may be part of a stream."""
         if end_of is not None:
             self._ends[self._first + len(self._unacknowledged) + len(self._waiting)] = end_of
         self._waiting.append((message, item_of))
@@ -89,20 +93,25 @@ class Replay:
 
     def take(self, *, over_limit: bool = False) -> bytes | None:
         """Return the next message to be written, or None when all are written or the limit is passed."""
-        if not self._waiting or (self.doubtful and not over_limit):
+        if not self._waiting:
             return None
-        is_extra = self._unacknowledged_size > self._limit and self._first + len(self._unacknowledged) > self._before
+        sequence_id = self._first + len(self._unacknowledged)
+        is_extra = self._unacknowledged_size > self._limit and sequence_id > self._before
         if is_extra and not over_limit and not self._may_pass_limit:
             return None
         kept = self._waiting.popleft()
         self.waiting_size -= len(kept[0])
         if is_extra:
             self._extra += len(kept[0])
-        if kept[1] is not None and kept[1] in self._over:
-            kept = (self._stand_in, None)
         self._unacknowledged.append(kept)
         self._unacknowledged_size += len(kept[0])
-        return kept[0]
+        message, stream = kept
+        if stream is None or sequence_id > self._before or not self._may_be_forgotten(stream):
+            return message
+        return message + self._encode(SequenceMessage(sequence_id=sequence_id)) + self._stand_in
+
+    def _may_be_forgotten(self, stream: str) -> bool:
+        return self._any_stream_may_end or stream in self._forgotten
 
     @property
     def _may_pass_limit(self) -> bool:
@@ -121,11 +130,7 @@ class Replay:
         if sequence_id > self._before:
             self._expected = max(self._expected, sequence_id + 1)
         while self._first <= sequence_id:
-            upload = self._ends.pop(self._first, None)
-            if upload is not None:
-                self._open.discard(upload)
-                self._over.discard(upload)
-                self.doubtful.discard(upload)
+            self._ends.pop(self._first, None)
             self._first += 1
             if self._unacknowledged:
                 self._unacknowledged_size -= len(self._unacknowledged.popleft()[0])
@@ -134,15 +139,6 @@ class Replay:
                 self._missing += 1
         if self._unacknowledged_size + self.waiting_size <= self._limit:
             self._extra = 0
-
-    def begin_uploads(self, uploads: Iterable[str]) -> None:
-        """A call that will be answered announces these."""
-        self._open.update(uploads)
-
-    def end_uploads(self, uploads: Iterable[str]) -> None:
-        """The peer has answered the call that these belong to, and wants nothing more of them."""
-        self._over.update(self._open.intersection(uploads))
-        self.doubtful.difference_update(uploads)
 
     def rewind(self) -> None:
         """The transport is gone, and perhaps with it all that has not been acknowledged."""
@@ -164,8 +160,7 @@ class Replay:
         self.rewind()
         self._before = self._left
         self.ack_due = self._latest > 0
-        ended = {upload for sequence_id, upload in self._ends.items() if sequence_id <= self._left} - self._over
-        self.doubtful = {item_of for _, item_of in self._waiting if item_of is not None and item_of in ended}
+        self._forgotten = {stream for sequence_id, stream in self._ends.items() if sequence_id <= self._left}
         if (self._first - self._expected) * len(self._stand_in) > self._limit:
             self._expected = (
                 self._first

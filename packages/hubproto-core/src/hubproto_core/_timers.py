@@ -15,7 +15,6 @@ class Timer(Enum):
     SILENCE = "silence"
     ACK = "ack"
     RESUME = "resume"
-    REPLAY = "replay"
     CLOSE = "close"
     SHUTDOWN = "shutdown"
     EXPIRY = "expiry"
