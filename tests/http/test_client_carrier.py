@@ -388,6 +388,20 @@ def test_a_server_that_fell_silent_leaves_no_socket_behind() -> None:
     assert trip.live == []
 
 
+def test_a_server_that_fell_silent_may_still_answer_a_post() -> None:
+    trip = Events(config=HubConfig(silence_timeout=30.0, keep_alive_interval=100.0))
+    trip.client.started().send("Note")
+    trip.post.request()
+    trip.turn(30.0)
+    trip.get.socket.handle_timeout(now=30.0)
+    trip.run()
+    assert trip.client.state == "disconnected"
+    assert trip.live == [trip.get.socket, trip.post.socket]
+    trip.post.answer()
+    assert trip.post.request() is None
+    assert trip.live == []
+
+
 def test_a_server_that_says_farewell_and_then_nothing_more_is_not_waited_for_long() -> None:
     trip = Polling(config=HubConfig(close_timeout=3.0))
     trip.say(CLOSE)
@@ -405,6 +419,9 @@ def test_a_client_that_stops_says_farewell_and_is_gone() -> None:
     trip.run()
     assert trip.said() == [{"type": 7}]
     assert trip.post.request() is None
+    trip.say({"type": 7})
+    assert trip.get.socket in trip.live
+    trip.get.receive(b"0\r\n\r\n")
     assert trip.live == []
     for socket in trip.sockets:
         socket.receive_eof(now=0.0)
@@ -420,6 +437,21 @@ def test_a_farewell_waits_for_the_post_before_it() -> None:
     trip.post.answer()
     assert trip.said() == [{"type": 7}]
     assert trip.post.request() is None
+    trip.get.receive(b"0\r\n\r\n")
+    assert trip.live == []
+
+
+def test_a_server_that_does_not_answer_a_farewell_is_not_waited_for_long() -> None:
+    trip = Events()
+    trip.client.stop(now=0.0)
+    trip.run()
+    assert trip.said() == [{"type": 7}]
+    assert trip.get.socket.next_timeout() == 0.25
+    trip.get.socket.handle_timeout(now=0.249)
+    trip.run()
+    assert trip.get.socket in trip.live
+    trip.get.socket.handle_timeout(now=0.25)
+    trip.run()
     assert trip.live == []
 
 
@@ -705,16 +737,34 @@ def test_a_poll_that_is_cut_is_a_server_that_is_gone() -> None:
     assert trip.live == []
 
 
+def test_a_client_that_stops_lets_the_server_end_the_connection() -> None:
+    trip = Polling()
+    trip.client.started().send("Last")
+    trip.client.stop(now=0.0)
+    trip.run()
+    assert trip.said() == [{"type": 1, "target": "Last", "arguments": []}, {"type": 7}]
+    trip.say({"type": 7})
+    assert trip.get.request() == ("GET", "", b"")
+    assert trip.post.request() is None
+    trip.get.answer(204)
+    assert trip.live == []
+    for socket in trip.sockets:
+        socket.receive_eof(now=0.0)
+    assert trip.client.stopped
+
+
 @pytest.mark.parametrize("status", [202, 404])
-def test_a_client_that_stops_deletes_its_connection(status: int) -> None:
+def test_a_connection_that_the_server_does_not_end_is_deleted(status: int) -> None:
     trip = Polling()
     trip.client.stop(now=0.0)
     trip.run()
-    request = trip.post.request()
-    assert request is not None
-    assert unpack(request[2]) == [{"type": 7}]
-    trip.post.answer()
+    assert trip.said() == [{"type": 7}]
+    assert trip.post.request() is None
+    trip.get.socket.handle_timeout(now=0.249)
+    assert trip.post.request() is None
+    trip.get.socket.handle_timeout(now=0.25)
     assert trip.post.request() == ("DELETE", "", b"")
+    assert trip.get.request() is None
     trip.post.answer(status)
     trip.run()
     assert trip.live == []
@@ -1078,6 +1128,7 @@ def test_a_deletion_is_repeated_with_another_token() -> None:
     trip.run()
     assert trip.post.request() is not None
     trip.post.answer()
+    trip.get.socket.handle_timeout(now=0.25)
     assert trip.post.request() == ("DELETE", "", b"")
     trip.post.answer(401)
     assert trip.post.request() == ("DELETE", "", b"")

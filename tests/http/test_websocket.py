@@ -51,10 +51,12 @@ HUB = make_hub()
 class Wire:
     """A transport, and the other end of its WebSocket."""
 
-    def __init__(self, session: Session, shell: Shell, role: Role, trailing: bytes = b"") -> None:
+    def __init__(
+        self, session: Session, shell: Shell, role: Role, trailing: bytes = b"", close_timeout: float = 5.0
+    ) -> None:
         self.shell = shell
         self.session = session
-        self.transport = WebSocketTransport(session, role, close_timeout=5.0, trailing=trailing, now=0.0)
+        self.transport = WebSocketTransport(session, role, close_timeout=close_timeout, trailing=trailing, now=0.0)
         self.far = Connection(ConnectionType.CLIENT if role is Role.SERVER else ConnectionType.SERVER)
 
     def take(self, now: float = 0.0) -> bytes:
@@ -97,14 +99,14 @@ def served(config: HubConfig | None = None) -> Wire:
     return wire
 
 
-def calling(codec: Codec | None = None) -> Wire:
+def calling(codec: Codec | None = None, close_timeout: float = 5.0) -> Wire:
     shell = Shell()
     session = ClientSession(codec or JsonCodec(), Handlers(), config=HubConfig(), effects=shell.effects, now=0.0)
-    return Wire(session, shell, Role.CLIENT)
+    return Wire(session, shell, Role.CLIENT, close_timeout=close_timeout)
 
 
-def called() -> Wire:
-    wire = calling()
+def called(close_timeout: float = 5.0) -> Wire:
+    wire = calling(close_timeout=close_timeout)
     assert split(wire.frames()) == ([{"protocol": "json", "version": 1}], [])
     assert split(wire.send(TextMessage("{}\x1e"))) == ([{"type": 6}], [])
     return wire
@@ -373,12 +375,62 @@ def test_a_close_frame_without_a_code_is_no_error() -> None:
     assert over(wire)
 
 
-def test_a_client_that_closes_says_so_in_both_protocols() -> None:
+def test_a_client_that_says_farewell_lets_the_server_close() -> None:
     wire = called()
+    wire.session.send("Last", [])
     wire.session.close()
-    assert split(wire.frames()) == ([{"type": 7}], [(1000, None)])
+    assert split(wire.frames(10.0)) == ([{"type": 1, "target": "Last", "arguments": []}, {"type": 7}], [])
+    assert reads(wire)
+    assert split(wire.send(TextMessage('{"type":7}\x1e'), now=10.1)) == ([], [])
+    assert split(wire.send(CloseConnection(1000), now=10.1)) == ([], [(1000, None)])
+    assert over(wire)
+
+
+@pytest.mark.parametrize(("close_timeout", "grace"), [(5.0, 0.25), (0.25, 0.125)])
+def test_a_client_closes_if_the_server_does_not(close_timeout: float, grace: float) -> None:
+    wire = called(close_timeout)
+    wire.session.close()
+    assert split(wire.frames(10.0)) == ([{"type": 7}], [])
+    assert wire.transport.next_timeout() == 10.0 + grace
+    wire.transport.handle_timeout(now=10.0)
+    assert split(wire.frames(10.0 + grace - 0.001)) == ([], [])
+    wire.transport.handle_timeout(now=10.0 + grace)
+    assert wire.transport.next_timeout() == 10.0 + grace + close_timeout
+    assert split(wire.frames(10.0 + grace)) == ([], [(1000, None)])
     wire.send(CloseConnection(1000))
     assert over(wire)
+
+
+def test_what_crosses_a_client_s_farewell_is_read_up_to_the_close_frame() -> None:
+    wire = called()
+    wire.session.close()
+    wire.frames()
+    wire.transport.receive_data(b"".join(wire.far.send(TextMessage('{"type":6}\x1e')) for _ in range(100)), now=0.1)
+    assert not reads(wire)
+    assert wire.transport.next_timeout() == 0.11
+    wire.transport.receive_data(wire.far.send(CloseConnection(1000)), now=0.1)
+    turns = [wire.frames(now) for now in (0.12, 0.14, 0.16, 0.18)]
+    assert split(sum(turns, [])) == ([], [(1000, None)])
+    assert over(wire)
+
+
+def test_a_client_whose_answer_to_a_close_frame_cannot_be_sent_does_not_wait_long() -> None:
+    wire = called()
+    wire.session.close()
+    wire.frames()
+    wire.transport.receive_data(wire.far.send(CloseConnection(1000)), now=0.1)
+    wire.transport.handle_timeout(now=0.25)
+    assert wire.transport.next_timeout() == 5.1
+    wire.transport.handle_timeout(now=5.1)
+    assert over(wire)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_client_that_does_not_say_farewell_closes_at_once(refused: bool) -> None:
+    wire = calling() if refused else called()
+    wire.frames()
+    _, closes = split(wire.send(TextMessage('{"error":"no"}\x1e' if refused else "no json\x1e")))
+    assert closes == [(1000, None)]
 
 
 BAD_FRAMES = {

@@ -23,7 +23,13 @@ from ._session import Session
 from ._signature import Parameter, Signature, where
 from ._transport import Transport
 
-__all__ = ["ClientSession", "Handlers"]
+__all__ = ["FAREWELL_GRACE", "ClientSession", "Handlers"]
+
+FAREWELL_GRACE = 0.25
+"""Seconds that a server has to answer our Close by ending the transport, as ASP.NET Core does since 8.0.
+
+If we end it at once, ASP.NET Core drops now and then what it has received before the Close and not got to yet.
+"""
 
 
 class Handlers:

@@ -109,6 +109,7 @@ class HubConnection:
         "_turn_began",
         "_turn_size",
         "_wants_replay",
+        "said_farewell",
         "timed_out",
     )
 
@@ -150,6 +151,8 @@ class HubConnection:
         self._next_id = 1
         self._peer_pinged = False
         self._end: ConnectionClosed | None = None
+        self.said_farewell: bool = False
+        """It was `close` that ended the connection, and the peer has been told, or will be: it may answer."""
         self.timed_out: bool = False
         """A deadline ended the connection: nothing in time of the handshake, of the peer, or of a new transport."""
         self._log_facts = NOBODY if log_facts is None else log_facts
@@ -650,6 +653,7 @@ class HubConnection:
             if farewell is not None:
                 self._append(farewell)
         self._go(cause)
+        self.said_farewell = cause is Cause.CLOSE and farewell is not None
         self.timed_out = cause is Cause.EXPIRED
         self._end = ConnectionClosed(error=error, allow_reconnect=allow_reconnect)
         self._timers.clear()

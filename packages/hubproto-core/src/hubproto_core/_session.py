@@ -102,6 +102,11 @@ class Session(ABC):
         return self._conn.is_over
 
     @property
+    def said_farewell(self) -> bool:
+        """See `HubConnection.said_farewell`."""
+        return self._conn.said_farewell
+
+    @property
     def stateful(self) -> bool:
         """See `HubConnection.stateful`."""
         return self._conn.stateful

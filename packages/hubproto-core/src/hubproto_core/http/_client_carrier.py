@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import SplitResult
 
 from .._client_errors import ConnectionFailed, ServerGone, TokenFailed
-from .._client_session import ClientSession
+from .._client_session import FAREWELL_GRACE, ClientSession
 from .._effects import Effect, EffectQueue, Wake
 from .._errors import HubProtoError, RemoteProtocolError, WouldBlock
 from .._transport import Transport
@@ -73,6 +73,7 @@ class Carrier:
         "_ended",
         "_farewell",
         "_get",
+        "_grace_due",
         "_headers",
         "_over",
         "_post",
@@ -124,6 +125,7 @@ class Carrier:
         self._post: _Poster | None = None
         self._ended = False  # the server has said all it had to say
         self._farewell = False  # the session is over: what it still says, and DELETE
+        self._grace_due = inf  # the server has been told, and is expected to end the connection
         self._deleted = False
         self._over = False
         self._unanswered = 0  # polls that were given up, one after the other
@@ -162,7 +164,8 @@ class Carrier:
     @property
     def may_ask(self) -> bool:
         """There may be more to hear."""
-        return not self._ended and not self._farewell and self._renewal is None and self.wants_more
+        is_over = self._farewell and not self._waits_for_end
+        return not self._ended and not is_over and self._renewal is None and self.wants_more
 
     def request(self, method: str, headers: Mapping[str, str], body: bytes = b"") -> OutgoingRequest:
         """Return a request, with what all of them carry."""
@@ -221,7 +224,7 @@ class Carrier:
             if data:
                 content_type = _CONTENT_TYPES[self.session.transfer_format]
                 self._saying = "POST", {"content-type": content_type, "content-length": str(len(data))}, data
-            elif self.session.closed is None:
+            elif self.session.closed is None or self._waits_for_end:
                 return None
             elif self._has_to_delete():
                 self._deleted = True
@@ -239,6 +242,9 @@ class Carrier:
             self.abandon()
         elif error is not None and not self._ended:
             self.lost(error, now=now)
+        elif self.session is not None and self.session.said_farewell and not self.session.unsent:
+            self._grace_due = now + FAREWELL_GRACE
+            self._wake()
 
     def heard(self) -> None:
         """The server has answered a GET in order."""
@@ -279,6 +285,9 @@ class Carrier:
         self.look_for_token(now=now)
         if now >= self._close_due and not self._ended:
             self.lost(self._refusal, now=now)
+        if now >= self._grace_due:
+            self._grace_due = inf
+            self._wake()
         if self.session is not None:
             self.session.handle_timeout(now=now)
 
@@ -308,6 +317,8 @@ class Carrier:
             deadlines.append(self._token_due)
         if self._refusal is not None and not self._ended:
             deadlines.append(self._close_due)
+        if self._waits_for_end:
+            deadlines.append(self._grace_due)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     # within
@@ -317,8 +328,12 @@ class Carrier:
         """Nothing can be said now, or ever."""
         return self._ended or self._renewal is not None or self._refusal is not None
 
+    @property
+    def _waits_for_end(self) -> bool:
+        return self._grace_due < inf
+
     def _has_to_delete(self) -> bool:
-        return self._transport is Transport.LONG_POLLING and not self._deleted
+        return self._transport is Transport.LONG_POLLING and not self._deleted and not self._waits_for_end
 
     def _renew(self, renewal: TokenRequest, now: float) -> None:
         try:
@@ -348,7 +363,8 @@ class Carrier:
     def _wake(self) -> None:
         if not self._over:
             self._effects.append(Wake(self._get))
-            if self._farewell and not self._has_more_to_say() and (self._post is None or self._post.idle):
+            nothing_to_do = not self._waits_for_end and not self._has_more_to_say()
+            if self._farewell and nothing_to_do and (self._post is None or self._post.idle):
                 self.abandon()
             self._speak()
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from .._client_session import FAREWELL_GRACE
 from .._connection import Role
 from .._errors import HubProtoError, TransportError
 from .._session import Session
@@ -44,8 +45,9 @@ class WebSocketTransport:
     """Carries one session on one WebSocket whose opening handshake is done.
 
     `trailing` is what has been read behind the opening handshake. `close_timeout` is how many seconds the peer has to
-    answer our close frame. With `deflate`, messages may be compressed; then no frame is unpacked before the session has
-    taken the last one, so that few bytes cannot become many at once.
+    answer our close frame. A client sends none before the server has had `FAREWELL_GRACE` to send its own. With
+    `deflate`, messages may be compressed; then no frame is unpacked before the session has taken the last one, so that
+    few bytes cannot become many at once.
 
     Frames are cheap to send and dear to read, so only a few are read in one turn; what else has come is read when
     `handle_timeout` is called, which `next_timeout` asks for at once, or soon if the frames said nothing.
@@ -53,6 +55,7 @@ class WebSocketTransport:
 
     __slots__ = (
         "_behind",
+        "_close_due",
         "_close_sent",
         "_close_timeout",
         "_deflate",
@@ -83,6 +86,7 @@ class WebSocketTransport:
         """Nothing more will be sent or read: close the socket once the output is written."""
         self._role = role
         self._close_timeout = close_timeout
+        self._close_due: float | None = None  # if the server is still expected to close
         self._close_sent = False
         self._peer_close: CloseConnection | None = None  # not answered before the session has taken all before it
         self._seen = now  # when a verb last told the time
@@ -131,6 +135,8 @@ class WebSocketTransport:
         """A deadline may have passed."""
         if self._timers.expire(now) or self._cannot_say_farewell(now):
             self.finished = True
+        if self._close_due is not None:
+            self._close(now)
         self.session.handle_timeout(now=now)
         if self._behind and self._reads_on and now >= self._resumes:
             self._receive_events(now)
@@ -139,11 +145,13 @@ class WebSocketTransport:
         """When `handle_timeout` wants to be called, or None."""
         if self.finished:
             return None
-        if self.session.is_over and not self._close_sent:
+        awaits_close = self._close_due is not None and not self._close_sent and self._peer_close is None
+        if self.session.is_over and not self._close_sent and not awaits_close:
             return self._seen + self._close_timeout
         resumes = self._resumes if self._behind and self._reads_on else None
-        deadlines = [d for d in (self._timers.next(), self.session.next_timeout(), resumes) if d is not None]
-        return min(deadlines, default=None)
+        closes = self._close_due if awaits_close else None
+        deadlines = (self._timers.next(), self.session.next_timeout(), resumes, closes)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return and forget the frames to be written now."""
@@ -152,8 +160,8 @@ class WebSocketTransport:
         if payload and self._ws.state is ConnectionState.OPEN and not self._close_sent:
             text = self.session.transfer_format == "text"
             self._output += self._ws.send(TextMessage(payload.decode()) if text else BytesMessage(payload))
-        if self.session.closed is not None and self._ws.state is ConnectionState.OPEN and not self._close_sent:
-            self._send_close(_NORMAL, now)
+        if self.session.closed is not None:
+            self._close(now)
         if self.session.closed is not None and self._peer_close is not None and not self.finished:
             if self._ws.state is ConnectionState.REMOTE_CLOSING:
                 self._output += self._ws.send(self._peer_close.response())
@@ -228,6 +236,15 @@ class WebSocketTransport:
     def _cannot_say_farewell(self, now: float) -> bool:
         """The connection is over, but the socket has taken nothing since, not even the close frame."""
         return self.session.is_over and not self._close_sent and now >= self._seen + self._close_timeout
+
+    def _close(self, now: float) -> None:
+        """All is said: send a close frame, unless the server is to send its own first."""
+        if self._ws.state is not ConnectionState.OPEN or self._close_sent:
+            return
+        if self._close_due is None and self._role is Role.CLIENT and self.session.said_farewell:
+            self._close_due = now + min(FAREWELL_GRACE, self._close_timeout / 2)
+        if self._close_due is None or now >= self._close_due:
+            self._send_close(_NORMAL, now)
 
     def _send_close(self, code: int, now: float) -> None:
         self._close_sent = True
