@@ -30,19 +30,27 @@ const server = createServer(async (request, response) => {
     const body = await readFile(new URL(found[0], import.meta.url));
     response.writeHead(200, { "content-type": `${found[1]}; charset=utf-8` }).end(body);
 });
-await new Promise((resolve) => server.listen(Number(port), "localhost", resolve));
+await new Promise((resolve, reject) => server.on("error", reject).listen(Number(port), "localhost", resolve));
 
+console.error("the browser is to start");
 const browser = await chromium.launch({ executablePath: program, args: flags });
+console.error(`it is ${browser.version()}`);
 const page = await browser.newPage();
 page.on("console", (message) => {
     if (message.type() === "log") console.log(message.text());
     else if (process.env.DEBUG) console.error(message.text());
 });
 const ended = new Promise((resolve) => {
-    page.exposeFunction("exit", resolve);
-    page.on("pageerror", (error) => {
+    const fail = (error) => {
         console.error(error);
         resolve(2);
+    };
+    page.exposeFunction("exit", resolve);
+    page.on("pageerror", fail);
+    page.on("crash", () => fail("the page crashed"));
+    browser.on("disconnected", () => fail("the browser ended"));
+    page.on("requestfailed", (request) => {
+        if (new URL(request.url()).port === port) fail(`${request.url()}: ${request.failure().errorText}`);
     });
 });
 const { LAB_KEEPALIVE, LAB_TIMEOUT, DEBUG } = process.env;
@@ -51,7 +59,7 @@ await page.addInitScript((process) => {
     globalThis.process = { ...process, on() {}, exit: (code) => globalThis.exit(code) };
 }, { argv: ["browser", "checks.mjs", ...args], env: { LAB_KEEPALIVE, LAB_TIMEOUT, DEBUG, CHECK_LIMIT } });
 await page.goto(`http://localhost:${port}/`);
+console.error("the page is loaded");
 process.exitCode = await ended;
-console.error(`the browser was ${browser.version()}`);
 await browser.close();
 server.close();
