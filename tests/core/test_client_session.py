@@ -849,11 +849,10 @@ def test_calls_streams_and_uploads_go_on_across_a_cut() -> None:
     session.resume()
     assert server.hear() == [
         sequence(1),
-        ack(1),
         *started,
-        sequence(3),
-        completion("-"),
         item("b", "1"),
+        sequence(4),
+        completion("-"),
         completion("1"),
         {"type": 1, "invocationId": late.invocation_id, "target": "Add", "arguments": [1, 2]},
     ]
@@ -880,7 +879,7 @@ def test_a_handler_s_answer_is_kept_while_the_transport_is_lost() -> None:
     server.session.receive_eof(CUT, now=0.0)
     server.shell.finish(server.shell.find("ask"), "yes")
     server.session.resume()
-    assert server.hear() == [sequence(1), ack(1), completion("s1", result="yes")]
+    assert server.hear() == [sequence(1), completion("s1", result="yes")]
 
 
 def test_everything_fails_when_the_transport_is_not_replaced() -> None:
@@ -930,7 +929,7 @@ def test_an_upload_that_waits_for_acks_does_not_wait_for_ever_behind_slow_handle
         server.session.send_item(uploading, "x" * 20)
         server.hear()
     server.say(*(invoke("news") for _ in range(3)), ack(1))
-    assert len(server.hear()) == 1
+    assert [message["type"] for message in server.hear()] == [2, 9, 3]
     server.session.send_item(uploading, "x" * 20)
     server.session.send_item(uploading, "x" * 20)
     server.say(*(invoke("news") for _ in range(3)), ack(2))
@@ -940,7 +939,7 @@ def test_an_upload_that_waits_for_acks_does_not_wait_for_ever_behind_slow_handle
     server.shell.finish(server.shell.find("news"))
     server.shell.finish(server.shell.find("news"))
     server.shell.finish(server.shell.find("news"))
-    assert len(server.hear()) == 1
+    assert [message["type"] for message in server.hear()] == [2, 9, 3]
 
 
 # --- headers of calls, and the log -----------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from hubproto_core import HubError
+
 from .runtimes import Connection, Event, Runtime
 from .tcp import Tcp
 
@@ -198,8 +200,14 @@ async def _weather(cuts: Cuts, rt: Runtime, client: Connection, count: int, done
             assert result == f"{size}:{''.join(f'{n},' for n in range(size))}", result
             done.uploaded += size
 
+    async def fail(size: int) -> None:
+        while cuts.count < count:
+            with suppress(HubError):
+                await client.invoke("UploadSum", client.upload("x" for _ in range(size)))
+                raise AssertionError("no error")
+
     async with rt.tasks() as tasks:
-        for work in (call(), tell(), download(500, 0), download(100, 1), upload(200)):
+        for work in (call(), tell(), download(500, 0), download(100, 1), upload(200), fail(200)):
             tasks.start_soon(_run, work)
     await rt.eventually(lambda: len(news) == len(said))
     assert news == said

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from logging import DEBUG
+from math import inf
 from typing import Any, NoReturn, assert_never
 
 from msgspec import UNSET
@@ -55,6 +56,7 @@ class Role(Enum):
 
 
 _REST = 0.002  # seconds until the next turn, if none of the records of the last one said anything
+_RESENDING = 0.1  # seconds behind its Sequence in which a peer sends again what had to be
 _OPEN = (State.OPEN, State.LOST)
 _OVER = (State.CLOSING, State.CLOSED)
 
@@ -97,6 +99,7 @@ class HubConnection:
         "_output_size",
         "_peer_pinged",
         "_replay",
+        "_resent_by",
         "_resumed",
         "_resumes",
         "_role",
@@ -162,6 +165,7 @@ class HubConnection:
         self._started = now  # when the handshake was done
         self._lost_by: HubProtoError | None = None  # the last time
         self._resumed = True  # the peer has told on the present transport where it goes on
+        self._resent_by = -inf  # when it has sent again what had to be
         self._timers.arm(Timer.HANDSHAKE, now + self._config.handshake_timeout)
         if role is Role.CLIENT:
             self._append(_handshake.request(self._codec.name, 2 if stateful else 1))
@@ -491,16 +495,13 @@ class HubConnection:
         self._go(Cause.REPLACED)
         self._resumed = False
         self._timers.disarm(Timer.RESUME)
+        self._timers.disarm(Timer.ACK)
         self._output.clear()
         self._output_size = 0
         if len(self._newest_buffer()):
             self._later.append(RecordBuffer())
         self._drained = False
         self._append(self._codec.encode(SequenceMessage(sequence_id=self._replay.resume())))
-        if self._role is Role.CLIENT and self._replay.ack_due:
-            # Microsoft's server ends the connection when it waits too long for one. A server's own Ack comes later:
-            # Microsoft's JavaScript client forgets messages if one comes while it sends them again (SPEC 4.7.3).
-            self._append(self._codec.encode(Ack(sequence_id=self._replay.acknowledgement())))
         self._write_on(self._replay)
 
     def give_up(self, error: HubProtoError) -> None:
@@ -746,14 +747,24 @@ class HubConnection:
         return 2 if self._wants_replay else 1
 
     def _arm_ack(self, replay: Replay, now: float) -> None:
-        """Acks leave at the whole multiples of their interval since the handshake, if there is one to send."""
+        """Acks leave at the whole multiples of their interval since the handshake, if there is one to send.
+
+        On another transport the first one leaves sooner: the peer may have waited for it for long, and Microsoft's
+        server gives up then. But it does not come while the peer sends again what we have not acknowledged: Microsoft's
+        peers forget some of that then (SPEC 4.7.3).
+        """
         if replay.ack_due and self._state is State.OPEN and not self._timers.armed(Timer.ACK):
             interval = self._config.ack_interval
-            self._timers.arm(Timer.ACK, self._started + ((now - self._started) // interval + 1) * interval)
+            due = self._started + ((now - self._started) // interval + 1) * interval
+            self._timers.arm(Timer.ACK, self._resent_by if now < self._resent_by else due)
 
     def _is_new(self, message: HubMessage, replay: Replay, now: float) -> bool:
         """Count the message; False if it has been here before."""
         if isinstance(message, _NOT_TRACKED):
+            if not self._resumed and isinstance(message, SequenceMessage):
+                self._resumed = True
+                self._resent_by = now + _RESENDING
+                self._timers.disarm(Timer.ACK)
             return True
         new = replay.receive()
         self._arm_ack(replay, now)
@@ -807,7 +818,6 @@ class HubConnection:
             case SequenceMessage(sequence_id=sequence_id):
                 if self._replay is not None:
                     self._replay.receive_sequence(sequence_id)
-                    self._resumed = True
             case _ as never:
                 assert_never(never)
         return None

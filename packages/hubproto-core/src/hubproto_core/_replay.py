@@ -24,7 +24,8 @@ class Replay:
     the first new one of a transport does not, but no more than these make a tenth of the limit.
     `encode` is the codec's.
     `any_stream_may_end`: the peer may forget a stream of ours at any moment, as a server does with an upload when its
-    method returns. Otherwise it does so when it has had the end of it.
+    method returns. Otherwise it does so when it has had the end of it, and has an item behind that only if it is sent
+    again.
 
     Three faults of Microsoft's receivers must not show:
 
@@ -32,8 +33,8 @@ class Replay:
       transport is cut while messages are sent again, they expect the next of these, which they have, and have dropped.
       Only an Ack of what had never left before says for certain where they are. So the Sequence is one that they take,
       and stand-ins take the place of what need not be sent again, as far as they are not more than the limit.
-    - They do not count an item of a stream that they have forgotten. So where such an item is sent again, its own
-      Sequence and a stand-in follow: of the item and the stand-in they count the one or the other, or both as one.
+    - They do not count an item of a stream that they have forgotten. So where that may be, the item is followed by its
+      own Sequence and a stand-in: of the item and the stand-in they count the one or the other, or both as one.
     - They do not repeat an Ack that was lost with a transport, unless something new arrives.
     """
 
@@ -106,12 +107,9 @@ class Replay:
         self._unacknowledged.append(kept)
         self._unacknowledged_size += len(kept[0])
         message, stream = kept
-        if stream is None or sequence_id > self._before or not self._may_be_forgotten(stream):
+        if stream is None or not (self._any_stream_may_end or stream in self._forgotten):
             return message
         return message + self._encode(SequenceMessage(sequence_id=sequence_id)) + self._stand_in
-
-    def _may_be_forgotten(self, stream: str) -> bool:
-        return self._any_stream_may_end or stream in self._forgotten
 
     @property
     def _may_pass_limit(self) -> bool:
