@@ -33,7 +33,7 @@ ASYNCIO_UVLOOP = f"{ASYNCIO}[uvloop]"
 # world: what of ours is installed, the dependency group of the tests, where they are
 WORLDS = {
     "core": ([CORE], "test", ["tests/core"]),
-    "http": ([CORE_HTTP], "test", ["tests/core", "tests/http"]),
+    "http": ([CORE_HTTP], "test", ["tests/http"]),
     "trio": ([CORE_HTTP, TRIO], "sockets", ["tests/parity", "tests/native"]),
     "asyncio": ([CORE_HTTP, ASYNCIO], "sockets", ["tests/parity", "tests/native"]),
     "asyncio-uvloop": ([CORE_HTTP, ASYNCIO_UVLOOP], "sockets", ["tests/parity", "tests/native/test_asyncio.py"]),
