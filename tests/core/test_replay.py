@@ -19,7 +19,7 @@ def encode(message: HubMessage) -> bytes:
 
 
 def new(limit: int) -> Replay:
-    return Replay(limit, encode, any_stream_may_end=False)
+    return Replay(limit, encode, any_stream_may_end=False, ack_interval=1.0, now=0.0)
 
 
 def taken(replay: Replay) -> list[bytes]:
@@ -163,7 +163,7 @@ def test_what_was_let_past_the_limit_counts_until_the_limit_holds_again() -> Non
 
 
 def test_an_item_that_the_peer_may_not_count_is_followed_by_what_it_counts_then() -> None:
-    replay = Replay(100, encode, any_stream_may_end=True)
+    replay = Replay(100, encode, any_stream_may_end=True, ack_interval=1.0, now=0.0)
     replay.add(b"a", item_of="1")
     replay.add(b"b")
     assert taken(replay) == [b"a=1-", b"b"]
@@ -224,7 +224,7 @@ def test_what_arrives_is_counted_and_known_again() -> None:
     replay = new(100)
     assert [replay.receive(), replay.receive(), replay.receive()] == [True, True, True]
     assert replay.acknowledgement() == 3
-    replay.receive_sequence(2)
+    replay.receive_sequence(2, now=0.0)
     assert [replay.receive(), replay.receive(), replay.receive()] == [False, False, True]
     assert replay.acknowledgement() == 4
 
@@ -236,7 +236,7 @@ def test_an_ack_is_due_when_something_has_arrived_since_the_last_one() -> None:
     due.append(replay.ack_due)
     replay.acknowledgement()
     due.append(replay.ack_due)
-    replay.receive_sequence(2)
+    replay.receive_sequence(2, now=0.0)
     due.append(replay.ack_due)
     assert due == [False, True, False, False]
 
@@ -245,8 +245,8 @@ def test_a_transport_may_be_cut_before_what_was_sent_again_has_come() -> None:
     replay = new(100)
     replay.receive()
     replay.receive()
-    replay.receive_sequence(1)
-    replay.receive_sequence(3)  # it was acknowledged meanwhile
+    replay.receive_sequence(1, now=0.0)
+    replay.receive_sequence(3, now=0.0)  # it was acknowledged meanwhile
     assert replay.receive()
     assert replay.acknowledgement() == 3
 
@@ -255,7 +255,7 @@ def test_a_repeated_message_is_acknowledged_again() -> None:
     replay = new(100)
     replay.receive()
     replay.acknowledgement()
-    replay.receive_sequence(1)
+    replay.receive_sequence(1, now=0.0)
     assert not replay.receive()
     assert replay.ack_due
     assert replay.acknowledgement() == 1
@@ -273,9 +273,9 @@ def test_a_sequence_id_that_cannot_be_is_refused(sequence_id: int, text: str) ->
     replay = new(100)
     replay.receive()
     with pytest.raises(RemoteProtocolError) as refused:
-        replay.receive_sequence(sequence_id)
+        replay.receive_sequence(sequence_id, now=0.0)
     assert str(refused.value) == text
-    replay.receive_sequence(2)
+    replay.receive_sequence(2, now=0.0)
     assert replay.receive()
 
 
@@ -319,7 +319,7 @@ def test_everything_arrives_once_and_in_order(steps: list[str], limit: int) -> N
             if step == "cut":
                 carry()
             on_its_way.clear()
-            theirs.receive_sequence(ours.resume())
+            theirs.receive_sequence(ours.resume(), now=0.0)
         on_its_way += taken(ours)
     assert arrived == [b"%d" % number for number in range(next(numbers))]
     assert ours.waiting_size == 0

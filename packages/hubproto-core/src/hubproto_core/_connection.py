@@ -7,11 +7,10 @@ often is harmless.*
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from logging import DEBUG
-from math import inf
-from typing import Any, NoReturn, assert_never
+from typing import Any, assert_never
 
 from msgspec import UNSET
 
@@ -23,6 +22,7 @@ from ._config import HubConfig
 from ._errors import HubError, HubProtoError, LocalProtocolError, RemoteProtocolError, TransportError, error_text
 from ._events import ConnectionClosed, Event, HandshakeCompleted
 from ._framing import RecordBuffer
+from ._limits import check_headers, check_id, limited, sendable
 from ._logs import NOBODY, client_log, facts, hub_log, one_line
 from ._messages import (
     Ack,
@@ -56,7 +56,6 @@ class Role(Enum):
 
 
 _REST = 0.002  # seconds until the next turn, if none of the records of the last one said anything
-_RESENDING = 0.1  # seconds behind its Sequence in which a peer sends again what had to be
 _OPEN = (State.OPEN, State.LOST)
 _OVER = (State.CLOSING, State.CLOSED)
 
@@ -99,12 +98,9 @@ class HubConnection:
         "_output_size",
         "_peer_pinged",
         "_replay",
-        "_resent_by",
-        "_resumed",
         "_resumes",
         "_role",
         "_silent",
-        "_started",
         "_state",
         "_timers",
         "_transport",
@@ -162,10 +158,7 @@ class HubConnection:
         self._eof = False  # nothing follows what is in the buffer
         self._wants_replay = stateful
         self._replay: Replay | None = None  # only with stateful reconnect
-        self._started = now  # when the handshake was done
         self._lost_by: HubProtoError | None = None  # the last time
-        self._resumed = True  # the peer has told on the present transport where it goes on
-        self._resent_by = -inf  # when it has sent again what had to be
         self._timers.arm(Timer.HANDSHAKE, now + self._config.handshake_timeout)
         if role is Role.CLIENT:
             self._append(_handshake.request(self._codec.name, 2 if stateful else 1))
@@ -220,7 +213,7 @@ class HubConnection:
 
         True as long as nothing was resumed.
         """
-        return self._resumed
+        return self._replay is None or self._replay.resumed
 
     @property
     def want_read(self) -> bool:
@@ -374,7 +367,7 @@ class HubConnection:
         `LocalProtocolError` is raised.
         """
         self._require_open()
-        headers = _sendable(headers)
+        headers = sendable(headers)
         self._send_call(
             Invocation(headers=headers, target=target, arguments=arguments, stream_ids=stream_ids), stream_ids
         )
@@ -389,7 +382,7 @@ class HubConnection:
     ) -> str:
         """Call a method of the peer; its `Completion` will carry the id returned here."""
         self._require_open()
-        headers = _sendable(headers)
+        headers = sendable(headers)
         invocation_id = self._new_id()
         self._send_call(
             Invocation(
@@ -414,7 +407,7 @@ class HubConnection:
     ) -> str:
         """Call a streaming method of the server; `StreamItem`s and a `Completion` will carry the id returned here."""
         self._require_open()
-        headers = _sendable(headers)
+        headers = sendable(headers)
         if self._role is Role.SERVER:
             raise LocalProtocolError("only a client can ask for a stream (SPEC 2.1)")
         invocation_id = self._new_id()
@@ -493,7 +486,6 @@ class HubConnection:
                 "the transport cannot be replaced: stateful reconnect was not agreed on, or is over"
             )
         self._go(Cause.REPLACED)
-        self._resumed = False
         self._timers.disarm(Timer.RESUME)
         self._timers.disarm(Timer.ACK)
         self._output.clear()
@@ -705,11 +697,15 @@ class HubConnection:
             return self.next_event(now=now)
         self._go(Cause.ACCEPTED)
         self._agreed = True
-        self._started = now
         self._timers.disarm(Timer.HANDSHAKE)
         if self._wants_replay and version >= 2:
-            uploads = self._role is Role.CLIENT
-            self._replay = Replay(self._config.replay_buffer, self._codec.encode, any_stream_may_end=uploads)
+            self._replay = Replay(
+                self._config.replay_buffer,
+                self._codec.encode,
+                any_stream_may_end=self._role is Role.CLIENT,
+                ack_interval=self._config.ack_interval,
+                now=now,
+            )
         if self._role is Role.SERVER:
             self._append(_handshake.response())
         elif not self._transport.shows_life:
@@ -747,28 +743,28 @@ class HubConnection:
         return 2 if self._wants_replay else 1
 
     def _arm_ack(self, replay: Replay, now: float) -> None:
-        """Acks leave at the whole multiples of their interval since the handshake, if there is one to send.
-
-        On another transport the first one leaves sooner: the peer may have waited for it for long, and Microsoft's
-        server gives up then. But it does not come while the peer sends again what we have not acknowledged: Microsoft's
-        peers forget some of that then (SPEC 4.7.3).
-        """
         if replay.ack_due and self._state is State.OPEN and not self._timers.armed(Timer.ACK):
-            interval = self._config.ack_interval
-            due = self._started + ((now - self._started) // interval + 1) * interval
-            self._timers.arm(Timer.ACK, self._resent_by if now < self._resent_by else due)
+            self._timers.arm(Timer.ACK, replay.next_ack(now=now))
 
     def _is_new(self, message: HubMessage, replay: Replay, now: float) -> bool:
-        """Count the message; False if it has been here before."""
-        if isinstance(message, _NOT_TRACKED):
-            if not self._resumed and isinstance(message, SequenceMessage):
-                self._resumed = True
-                self._resent_by = now + _RESENDING
-                self._timers.disarm(Timer.ACK)
-            return True
-        new = replay.receive()
-        self._arm_ack(replay, now)
-        return new
+        """Count the message; False if it has been here before, or is only about the counting."""
+        if not isinstance(message, _NOT_TRACKED):
+            new = replay.receive()
+            self._arm_ack(replay, now)
+            return new
+        match message:
+            case Ack(sequence_id=sequence_id):
+                replay.acknowledge(sequence_id)
+                if self._state is State.OPEN:
+                    self._write_on(replay)
+                return False
+            case SequenceMessage(sequence_id=sequence_id):
+                if not replay.resumed:
+                    self._timers.disarm(Timer.ACK)
+                replay.receive_sequence(sequence_id, now=now)
+                return False
+            case _:
+                return True
 
     def _receive(self, message: HubMessage) -> Event | None:
         """Return the message as an event if it is one for the user now."""
@@ -777,7 +773,7 @@ class HubConnection:
                 return self._receive_call(message, IdState.CALL)
             case StreamItem(invocation_id=invocation_id):
                 if message.headers is not None:
-                    self._check_headers(message.headers)
+                    check_headers(message.headers, self._config)
                 if self._role is Role.SERVER:
                     wanted = invocation_id in self._calls.incoming_streams
                 else:
@@ -787,7 +783,7 @@ class HubConnection:
                 self._ignore("an item", invocation_id)
             case Completion(invocation_id=invocation_id):
                 if message.headers is not None:
-                    self._check_headers(message.headers)
+                    check_headers(message.headers, self._config)
                 if self._completes(invocation_id):
                     return message
                 self._ignore("a completion", invocation_id)
@@ -797,7 +793,7 @@ class HubConnection:
                 return self._receive_call(message, IdState.STREAM)
             case CancelInvocation(invocation_id=invocation_id):
                 if message.headers is not None:
-                    self._check_headers(message.headers)
+                    check_headers(message.headers, self._config)
                 if invocation_id in self._calls.incoming:
                     return message
                 self._ignore("a cancellation", invocation_id)
@@ -810,14 +806,8 @@ class HubConnection:
                 self._ignore("an item", invocation_id)
             case Close(error=error, allow_reconnect=allow_reconnect):
                 self._closed_by_peer(error, allow_reconnect)
-            case Ack(sequence_id=sequence_id):
-                if self._replay is not None:
-                    self._replay.acknowledge(sequence_id)
-                    if self._state is State.OPEN:
-                        self._write_on(self._replay)
-            case SequenceMessage(sequence_id=sequence_id):
-                if self._replay is not None:
-                    self._replay.receive_sequence(sequence_id)
+            case Ack() | SequenceMessage():
+                pass  # nothing is counted here
             case _ as never:
                 assert_never(never)
         return None
@@ -828,22 +818,9 @@ class HubConnection:
         """Open the peer's call, unless it is more than we are ready for."""
         config = self._config
         calls = self._calls
+        message = limited(message, config)
         invocation_id = message.invocation_id
-        if invocation_id is not None and len(invocation_id) > config.max_id_length:
-            self._refuse_id()
-        if isinstance(message, InvocationBindingFailure):
-            stream_ids = None
-        else:
-            if message.headers is not None:
-                self._check_headers(message.headers)
-            stream_ids = message.stream_ids
-            if stream_ids and max(map(len, stream_ids)) > config.max_id_length:
-                self._refuse_id()
-            count = len(message.arguments)
-            if count > config.max_arguments:
-                text = f"Invocation provides {count} argument(s) but at most {config.max_arguments} are accepted."
-                stream_ids, error = None, RemoteProtocolError(text)
-                message = InvocationBindingFailure(invocation_id=invocation_id, target=message.target, error=error)
+        stream_ids = None if isinstance(message, InvocationBindingFailure) else message.stream_ids
         if invocation_id is not None and calls.open_incoming_calls >= config.max_open_calls:
             self._refuse_call(message, f"at most {config.max_open_calls} calls may be open on a connection.")
             return None
@@ -864,21 +841,10 @@ class HubConnection:
         if log.isEnabledFor(DEBUG):
             log.debug(text, self._log_facts["connection_id"], *arguments, extra=facts(self._log_facts))
 
-    def _check_headers(self, headers: Mapping[str, str]) -> None:
-        if len(headers) > self._config.max_headers:
-            raise RemoteProtocolError(f"A message has more than {self._config.max_headers} headers.")
-        size = sum(_utf8_size(name) + _utf8_size(value) for name, value in headers.items())
-        if size > self._config.max_header_size:
-            raise RemoteProtocolError(f"The headers of a message are larger than {self._config.max_header_size}B.")
-
     def _ignore(self, what: str, invocation_id: str) -> None:
         """Nobody waits for this. An id that is too long cannot be one of those that are known."""
-        if len(invocation_id) > self._config.max_id_length:
-            self._refuse_id()
+        check_id(invocation_id, self._config)
         self._log("connection %s: %s of %s is ignored: nobody waits for it", what, one_line(invocation_id))
-
-    def _refuse_id(self) -> NoReturn:
-        raise RemoteProtocolError(f"An id is longer than {self._config.max_id_length} characters.")
 
     def _completes(self, invocation_id: str) -> bool:
         """Close the id that the peer has completed; tell whether anybody waits for it."""
@@ -896,18 +862,3 @@ class HubConnection:
         else:
             text = f"The server closed the connection with the following error: {error}"
             self._finish(Cause.CLOSE_RECEIVED, HubError(text), allow_reconnect=allow_reconnect)
-
-
-def _sendable(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """Return headers that every peer can read, or None if there are none. A value may be a secret: it is not shown."""
-    if not headers:
-        return None
-    pairs: Iterable[tuple[object, object]] = headers.items()  # nothing else looks at their types
-    for name, value in pairs:
-        if not (isinstance(name, str) and name and isinstance(value, str) and value):
-            raise LocalProtocolError(f"names and values of headers are texts that are not empty: {name!r} is not so")
-    return headers
-
-
-def _utf8_size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

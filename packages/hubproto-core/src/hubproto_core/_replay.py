@@ -13,6 +13,8 @@ __all__ = ["Replay"]
 _STAND_IN = Completion(invocation_id="-")
 """What takes a sequence id without meaning anything, at either end, to any peer."""
 
+_RESENDING = 0.1  # seconds behind its Sequence in which a peer sends again what had to be
+
 _Kept = tuple[bytes, str | None]
 """A message, and the stream whose item it is."""
 
@@ -23,6 +25,7 @@ class Replay:
     `limit`: while more bytes than this have been written and not been acknowledged, further messages wait for an Ack;
     the first new one of a transport does not, but no more than these make a tenth of the limit.
     `encode` is the codec's.
+    `ack_interval`: seconds between our Acks. `now` is when the handshake was done.
     `any_stream_may_end`: the peer may forget a stream of ours at any moment, as a server does with an upload when its
     method returns. Otherwise it does so when it has had the end of it, and has an item behind that only if it is sent
     again.
@@ -39,6 +42,7 @@ class Replay:
     """
 
     __slots__ = (
+        "_ack_interval",
         "_any_stream_may_end",
         "_before",
         "_encode",
@@ -52,15 +56,26 @@ class Replay:
         "_limit",
         "_missing",
         "_next",
+        "_resent_by",
         "_stand_in",
+        "_started",
         "_unacknowledged",
         "_unacknowledged_size",
         "_waiting",
         "ack_due",
+        "resumed",
         "waiting_size",
     )
 
-    def __init__(self, limit: int, encode: Callable[[HubMessage], bytes], *, any_stream_may_end: bool) -> None:
+    def __init__(
+        self,
+        limit: int,
+        encode: Callable[[HubMessage], bytes],
+        *,
+        any_stream_may_end: bool,
+        ack_interval: float,
+        now: float,
+    ) -> None:
         self._limit = limit
         self._encode = encode
         self._stand_in = encode(_STAND_IN)
@@ -80,6 +95,11 @@ class Replay:
         self._forgotten: set[str] = set()  # streams whose end has left on an earlier transport
         self._next = 1  # sequence id of the next message to arrive
         self._latest = 0  # the highest that has arrived
+        self._ack_interval = ack_interval
+        self._started = now
+        self._resent_by = now  # when the peer has sent again what had to be
+        self.resumed: bool = True
+        """The peer has told on the present transport where it goes on."""
         self.ack_due: bool = False
         """Something has arrived that the peer may not know to have arrived."""
 
@@ -157,6 +177,7 @@ class Replay:
         """
         self.rewind()
         self._before = self._left
+        self.resumed = False
         self.ack_due = self._latest > 0
         self._forgotten = {stream for sequence_id, stream in self._ends.items() if sequence_id <= self._left}
         if (self._first - self._expected) * len(self._stand_in) > self._limit:
@@ -178,7 +199,7 @@ class Replay:
         self._latest = sequence_id
         return True
 
-    def receive_sequence(self, sequence_id: int) -> None:
+    def receive_sequence(self, sequence_id: int, *, now: float) -> None:
         """The peer tells the id of its next message. Raises `RemoteProtocolError` for an id that cannot be.
 
         All up to the highest id have arrived, so that what follows it is legal even if the transport was cut again
@@ -189,6 +210,20 @@ class Replay:
         if sequence_id < 1:
             raise RemoteProtocolError("Sequence ID less than that of the first message.")
         self._next = sequence_id
+        if not self.resumed:
+            self.resumed = True
+            self._resent_by = now + _RESENDING
+
+    def next_ack(self, *, now: float) -> float:
+        """Return when to acknowledge what has come: at the whole multiples of the interval since the handshake.
+
+        On another transport the first Ack leaves sooner: the peer may have waited for it for long, and Microsoft's
+        server gives up then. But it does not come while the peer sends again what we have not acknowledged: Microsoft's
+        peers forget some of that then (SPEC 4.7.3).
+        """
+        if now < self._resent_by:
+            return self._resent_by
+        return self._started + ((now - self._started) // self._ack_interval + 1) * self._ack_interval
 
     def acknowledgement(self) -> int:
         """Return the id to be acknowledged, which then is."""
