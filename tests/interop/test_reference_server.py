@@ -125,6 +125,8 @@ def only(condition: Callable[[Way], bool]) -> pytest.MarkDecorator:
 
 
 with_client_results = only(lambda way: way.server is TEN)
+answers_close = only(lambda way: way.server is TEN)
+"""Leaving another one takes longer."""
 not_negotiated = only(lambda way: way.transport.name == "WebSockets")
 """Only a WebSocket can be opened without asking first."""
 
@@ -691,6 +693,26 @@ async def test_a_connection_after_the_other(rt: Runtime, reference: Reference) -
             ids.add(client.connection_id)
             assert await client.invoke("Add", number, 1) == number + 1
     assert len(ids) == 5
+
+
+@answers_close
+async def test_what_is_sent_right_before_leaving_arrives(rt: Runtime, reference: Reference) -> None:
+    """A server that is left in another way than by a Close, and given time to answer it, drops some of this."""
+    heard: list[str] = []
+    said = [str(number) for number in range(200)]
+
+    async def come_and_go(words: Iterable[str]) -> None:
+        for word in words:
+            async with hub(rt, reference) as client:
+                await client.send("Broadcast", word)
+
+    async with hub(rt, reference) as listener:
+        listener.on("message", heard.append)
+        async with rt.tasks() as tasks:
+            for first in range(4):
+                tasks.start_soon(come_and_go, said[first::4])
+        await rt.eventually(lambda: len(heard) == len(said))
+    assert sorted(heard) == sorted(said)
 
 
 async def test_leaving_ends_the_connection_on_the_server(rt: Runtime, reference: Reference) -> None:

@@ -136,8 +136,17 @@ def test_a_call_that_takes_too_long_is_cancelled_at_the_hub(host: Host, hub: blo
     assert hub.invoke("Add", 2, 3) == 5
 
 
-def test_ctrl_c_cancels_the_call(host: Host, hub: blocking.HubClient) -> None:
-    host.when_begun = lambda: os.kill(os.getpid(), signal.SIGINT)
+@pytest.mark.parametrize(
+    "interrupt",
+    [
+        lambda: os.kill(os.getpid(), signal.SIGINT),
+        # the thread that waits is not woken, as it may not be by a signal that comes just before it waits
+        lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT),
+    ],
+    ids=["woken", "not woken"],
+)
+def test_ctrl_c_cancels_the_call(host: Host, hub: blocking.HubClient, interrupt: Callable[[], None]) -> None:
+    host.when_begun = interrupt
     with pytest.raises(KeyboardInterrupt):
         hub.invoke("Slow")
     assert host.cancelled.wait(WITHIN)

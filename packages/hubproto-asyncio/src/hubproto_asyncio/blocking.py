@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
@@ -37,6 +38,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _END = object()
+_GLANCE = 0.5  # seconds after which a thread that waits looks up: a signal just before it waits does not wake it
 
 
 class HubClient:
@@ -356,7 +358,11 @@ class _Thread:
                         return None
                     raise LocalProtocolError("the client is not started, or closed")
                 self._loop.call_soon_threadsafe(job.begin)
-            return job.outcome.result()
+            while True:
+                with suppress(TimeoutError):
+                    return job.outcome.result(_GLANCE)
+                if job.outcome.done():
+                    return job.outcome.result()
         except CancelledError:
             raise TransportError("the client was closed") from None
         except BaseException:
