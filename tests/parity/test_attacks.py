@@ -7,11 +7,9 @@ import sys
 import pytest
 
 from benchmarks.attacks import GROWTH, measure
-from benchmarks.slow_consumers import MIB
 from tests.kit.runtimes import Runtime
 
 NOTICED = 0.05  # seconds for an echo, on a machine that has other things to do; a flood that is read at once costs more
-STAYS = 4 * MIB  # with the process after messages of 1 MiB, though none of their objects does (`figures.kept`)
 
 
 @pytest.mark.timeout(120)
@@ -21,7 +19,7 @@ def test_honest_clients_do_not_notice(rt: Runtime, attack: str) -> None:
     figures = measure(rt.name, attack, 0.1)
     print(figures)
     assert figures.attacked < NOTICED
-    assert figures.after < GROWTH * figures.fresh + STAYS
+    assert figures.after < GROWTH * figures.fresh
     assert figures.kept < GROWTH
     assert "ERROR" not in figures.log
     assert "Traceback" not in figures.log

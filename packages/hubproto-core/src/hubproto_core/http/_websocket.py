@@ -29,6 +29,7 @@ _TURN = 32  # frames read in one turn; then others have theirs
 _REST = 0.01  # seconds until the next turn, if all the frames of the last one said nothing: nobody needs so many pings
 _LARGE = 512  # bytes that count as another frame
 _PIECE = 16384  # bytes given to wsproto at once: it moves what it holds with each frame
+_DEFLATED_PIECE = 256  # the same where they may become a thousand times as many
 
 
 def new_key(entropy: Callable[[int], bytes]) -> str:
@@ -61,6 +62,7 @@ class WebSocketTransport:
         "_deflate",
         "_output",
         "_peer_close",
+        "_piece",
         "_resumes",
         "_role",
         "_seen",
@@ -94,9 +96,10 @@ class WebSocketTransport:
         self._output = bytearray()
         kind = ConnectionType.SERVER if role is Role.SERVER else ConnectionType.CLIENT
         self._deflate = deflate
+        self._piece = _DEFLATED_PIECE if deflate else _PIECE
         self._behind = False  # there may be more frames in what has come
         self._resumes = now  # when the next turn begins
-        self._unread = b""  # what has come and waits for wsproto to read what came before it
+        self._unread = bytearray()  # what has come and waits for wsproto to read what came before it
         self._ws = Connection(kind, [deflate] if deflate else None)
         if trailing:
             self.receive_data(trailing, now=now)
@@ -117,7 +120,7 @@ class WebSocketTransport:
         self._seen = now
         if self._peer_close is not None or self.finished:
             return
-        if self._behind or len(data) > _PIECE:
+        if self._behind or len(data) > self._piece:
             self._unread += data
         else:
             self._ws.receive_data(data)
@@ -216,7 +219,8 @@ class WebSocketTransport:
                     return
             if not self._unread:
                 return
-            piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
+            piece = bytes(self._unread[: self._piece])
+            del self._unread[: self._piece]
             self._ws.receive_data(piece)
 
     def _receive_close(self, event: CloseConnection, now: float) -> None:
