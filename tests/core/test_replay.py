@@ -174,6 +174,20 @@ def test_an_item_that_the_peer_may_not_count_is_followed_by_what_it_counts_then(
     assert taken(replay) == [b"a=1-", b"b", b"c=3-"]
 
 
+def test_of_an_item_that_is_acknowledged_the_peer_may_have_had_no_more_than_its_sequence() -> None:
+    replay = Replay(100, encode, any_stream_may_end=True, ack_interval=1.0, now=0.0)
+    replay.add(b"a", item_of="1")
+    replay.add(b"b")
+    taken(replay)
+    replay.acknowledge(1)
+    assert replay.resume() == 1
+    assert taken(replay) == [SKIP, b"b"]
+    replay.add(b"c")
+    taken(replay)
+    replay.acknowledge(3)
+    assert replay.resume() == 4
+
+
 def test_a_peer_that_forgets_a_stream_with_its_end_counts_the_items_before() -> None:
     replay = new(100)
     for stream in ("1", "2"):

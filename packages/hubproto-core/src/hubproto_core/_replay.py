@@ -127,9 +127,13 @@ class Replay:
         self._unacknowledged.append(kept)
         self._unacknowledged_size += len(kept[0])
         message, stream = kept
-        if stream is None or not (self._any_stream_may_end or stream in self._forgotten):
+        if not self._is_marked(stream):
             return message
         return message + self._encode(SequenceMessage(sequence_id=sequence_id)) + self._stand_in
+
+    def _is_marked(self, stream: str | None) -> bool:
+        """Whether an item of this stream is followed by its own Sequence and a stand-in."""
+        return stream is not None and (self._any_stream_may_end or stream in self._forgotten)
 
     @property
     def _may_pass_limit(self) -> bool:
@@ -145,16 +149,18 @@ class Replay:
         """The peer has everything up to this id. Raises `RemoteProtocolError` where it cannot have (appendix E.29)."""
         if sequence_id > self._left:
             raise RemoteProtocolError("Ack ID greater than amount of messages we've sent.")
-        if sequence_id > self._before:
-            self._expected = max(self._expected, sequence_id + 1)
         while self._first <= sequence_id:
             self._ends.pop(self._first, None)
-            self._first += 1
             if self._unacknowledged:
-                self._unacknowledged_size -= len(self._unacknowledged.popleft()[0])
+                message, stream = self._unacknowledged.popleft()
+                self._unacknowledged_size -= len(message)
             else:  # the transport it was written to is gone
-                self.waiting_size -= len(self._waiting.popleft()[0])
+                message, stream = self._waiting.popleft()
+                self.waiting_size -= len(message)
                 self._missing += 1
+            if self._first > self._before:  # but an item's own Sequence may have come behind it, and no more
+                self._expected = self._first if self._is_marked(stream) else self._first + 1
+            self._first += 1
         if self._unacknowledged_size + self.waiting_size <= self._limit:
             self._extra = 0
 
