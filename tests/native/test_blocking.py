@@ -315,7 +315,8 @@ def test_a_failed_start_leaves_no_thread() -> None:
 @pytest.mark.parametrize("end", ["", "del hub", "hub.on('told', print)"])
 def test_a_client_that_is_forgotten_does_not_hold_the_interpreter(host: Host, end: str) -> None:
     script = f"from hubproto_asyncio import blocking; hub = blocking.HubClient({host.url!r}); hub.start(); {end}"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=WITHIN)
+    ended = subprocess.run([sys.executable, "-c", script], check=True, timeout=WITHIN, stderr=subprocess.PIPE)
+    assert ended.stderr == b""
 
 
 def test_the_example(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

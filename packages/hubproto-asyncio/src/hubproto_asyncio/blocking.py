@@ -376,9 +376,14 @@ class _Thread:
             raise LocalProtocolError("called in the client's own thread, which would wait for itself")
 
     def _main(self) -> None:
+        loop = asyncio.new_event_loop()
         try:
-            with asyncio.Runner() as runner:
-                runner.run(self._live())
+            try:
+                loop.run_until_complete(self._live())
+            finally:
+                # Not `asyncio.Runner`: it ends the loop with another thread, which Python 3.12 refuses at its own end.
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.close()
         finally:
             self._ready.set()
             self._workers.close()
@@ -397,7 +402,11 @@ class _Thread:
         finally:
             with self._lock:
                 self._loop = None
-            await asyncio.sleep(0)  # what was asked for until now becomes a task, which the end of the loop cancels
+            await asyncio.sleep(0)  # what was asked for until now becomes a task
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _running: set[_Thread] = set()
