@@ -29,8 +29,8 @@ class Site:
 
     async def authenticate(self, request: Request) -> Principal | None:
         token = request.access_token
-        self.asked.append(token)
         await self.rt.sleep(0)
+        self.asked.append(token)  # from here on nothing but what hangs can be cancelled
         if token == "hangs":
             try:
                 await self.rt.sleep_forever()
