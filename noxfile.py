@@ -74,6 +74,8 @@ def tests(session: nox.Session, world: str) -> None:
 
     What is to hold over each transport is tested so on the first Python, and over WebSockets on the others.
     """
+    if world == "asyncio-uvloop" and session.python not in (PYTHONS[0], PYTHONS[-1]):
+        session.skip("uvloop is tested on the first and on the last Python")
     packages, group, folders = WORLDS[world]
     install(session, *packages, group=group)
     env = {"HUBPROTO_WORLD": world}
@@ -86,17 +88,18 @@ def tests(session: nox.Session, world: str) -> None:
 def coverage(session: nox.Session) -> None:
     """The synchronous tests reach every branch of the core."""
     install(session, CORE_ALL, group="coverage")
-    session.run("coverage", "run", "-m", "pytest", "tests/core", "tests/http", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *SIDE_BY_SIDE, "tests/core", "tests/http", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Each fuzz target and each state machine, for half a minute or `-- --minutes N`; other arguments name targets."""
+    """Each fuzz target and each state machine, for some 20 s or `-- --minutes N`; other arguments name targets."""
     if sys.platform != "linux" or sys.version_info >= (3, 14):
         session.skip("atheris is built for Linux and CPython up to 3.13")
     parser = argparse.ArgumentParser()
-    parser.add_argument("--minutes", default="0.5")
+    parser.add_argument("--minutes", default="0.3")
     options, rest = parser.parse_known_args(session.posargs)
     install(session, CORE_HTTP, group="fuzz")
     session.run("python", "-m", "fuzz.run", "--minutes", options.minutes, *rest)
