@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hubproto_asyncio import Connection, HubApp, connect, serve
+from hubproto_asyncio import Connection, HubApp, HubClient, connect, serve
+from hubproto_asyncio._client import _ClientRunner
 from hubproto_asyncio._pump import SocketPump
 from hubproto_core import Call, Hub, HubConfig, HubError, TransportError
 from tests.kit.asgi import Host
@@ -123,6 +124,29 @@ async def test_everything_works_in_debug_mode(rt: Runtime) -> None:
     hub = NativeHub()
     async with serve(hub, "/hub") as server, connect(f"http://127.0.0.1:{server.port}/hub") as client:
         await everything_works(rt, hub, client)
+
+
+async def test_a_socket_may_open_just_as_nobody_wants_it_any_more(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = NativeHub()
+    made = SocketPump.connection_made
+    opened = asyncio.Event()
+    async with rt.serve(hub) as server:
+        client = HubClient(server.url)
+
+        def connection_made(pump: SocketPump, transport: asyncio.BaseTransport) -> None:
+            made(pump, transport)
+            if isinstance(pump._runner, _ClientRunner):
+                opened.set()
+                for opening in pump._runner._openings:
+                    opening.task.cancel()
+
+        monkeypatch.setattr(SocketPump, "connection_made", connection_made)
+        async with client:
+            starting = asyncio.create_task(client.start())
+            await opened.wait()
+            await client.stop()
+        with pytest.raises(TransportError):
+            await starting
 
 
 async def test_timeout_and_wait_for_end_a_call(rt: Runtime) -> None:

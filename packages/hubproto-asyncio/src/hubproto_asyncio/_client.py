@@ -402,15 +402,18 @@ class _ClientRunner(Runner):
     async def _open(self, machine: ClientSocket) -> None:
         try:
             connected = await self._dial(machine)
+            pump = SocketPump(self, lambda: machine)
             try:
                 transport, _ = await self._loop.create_connection(
-                    lambda: SocketPump(self, lambda: machine),
+                    lambda: pump,
                     sock=connected,
                     ssl=(self._ssl_context or ssl.create_default_context()) if machine.tls else None,
                     server_hostname=machine.host if machine.tls else None,
                 )
             except BaseException:
                 self._disown(connected)
+                if machine in self._sockets:  # it was open, and closes now; uvloop would not say so
+                    pump.connection_lost(None)
                 raise
             if transport.is_closing():
                 self._disown(connected)

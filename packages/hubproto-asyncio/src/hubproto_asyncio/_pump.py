@@ -64,6 +64,8 @@ class SocketPump(asyncio.BufferedProtocol):
         return not self._is_tls  # the pump closes it; but TLS cannot stay half open
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._lost.done():
+            return
         self._runner.remove_socket(self._machine)
         self._disarm()
         self._lost.set_result(None)
