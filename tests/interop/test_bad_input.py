@@ -20,6 +20,12 @@ BROKEN = Record('{"type":7,"error":"Connection closed with an error.","allowReco
 RECEIVE_LIMIT = 32768
 
 
+@pytest.fixture
+def lab(start: StartLab) -> Lab:
+    """A lab server that no other module uses: connections are counted here, and those of polls outlive their tests."""
+    return start(LAB_PARALLEL="10")
+
+
 def last_words(link: Link) -> list[Record]:
     """What the server says before it ends the connection, which it must do soon."""
     link.wait(lambda: link.closed is not None, "the end of the connection")
