@@ -627,15 +627,6 @@ def test_messagepack_goes_over_polls() -> None:
     assert trip.headers["content-type"] == "application/octet-stream"
 
 
-def test_a_poll_that_is_given_up_while_the_client_stops_is_not_replaced() -> None:
-    trip = Polling()
-    trip.client.stop(now=0.0)
-    trip.post.request()
-    trip.get.answer(200, b"", ("connection", "close"))
-    assert trip.get.socket.finished
-    assert trip.socket is trip.post.socket
-
-
 def test_nobody_pings_over_polls() -> None:
     trip = Polling()
     assert trip.client.next_timeout() is None
@@ -753,6 +744,25 @@ def test_a_client_that_stops_lets_the_server_end_the_connection() -> None:
     assert trip.client.stopped
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_farewell_is_answered_over_another_socket_if_the_server_keeps_none(late: bool) -> None:
+    trip = Polling()
+    trip.client.stop(now=0.0)
+    trip.run()
+    request = trip.post.request()
+    if not late:
+        trip.post.answer()
+    trip.get.answer(200, b"", ("connection", "close"))
+    trip.get = trip.wire()
+    if late:
+        assert trip.get.request() is None
+        trip.post.answer()
+    assert request is not None
+    assert trip.get.request() == ("GET", "", b"")
+    trip.get.answer(204)
+    assert trip.live == []
+
+
 @pytest.mark.parametrize("status", [202, 404])
 def test_a_connection_that_the_server_does_not_end_is_deleted(status: int) -> None:
     trip = Polling()
@@ -765,6 +775,9 @@ def test_a_connection_that_the_server_does_not_end_is_deleted(status: int) -> No
     trip.get.socket.handle_timeout(now=0.25)
     assert trip.post.request() == ("DELETE", "", b"")
     assert trip.get.request() is None
+    trip.get.answer(200, b"", ("connection", "close"))
+    assert trip.get.socket.finished
+    assert trip.socket is trip.post.socket
     trip.post.answer(status)
     trip.run()
     assert trip.live == []

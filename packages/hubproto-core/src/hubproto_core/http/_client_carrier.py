@@ -182,7 +182,7 @@ class Carrier:
         """The server does not keep the socket of the GETs: take another one, unless there is nothing more to hear."""
         if not self._ended:
             socket.abandon()
-            if not self._farewell:
+            if not self._farewell or self._awaits_end:
                 self.listen()
 
     def poster_left(self, socket: RequestSocket) -> None:
@@ -327,6 +327,11 @@ class Carrier:
     def _must_wait(self) -> bool:
         """Nothing can be said now, or ever."""
         return self._ended or self._renewal is not None or self._refusal is not None
+
+    @property
+    def _awaits_end(self) -> bool:
+        """The server is told, or about to be, that this is the end: it may still answer."""
+        return self.session is not None and self.session.said_farewell and not self._deleted
 
     @property
     def _waits_for_end(self) -> bool:
