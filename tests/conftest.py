@@ -43,5 +43,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     runtime = pyfuncitem.funcargs.get("rt")
     assert isinstance(runtime, Runtime), "an `async def` test takes the fixture `rt`, which says what it runs on"
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    runtime.run(partial(pyfuncitem.obj, **arguments))
+    runtime.run(partial(pyfuncitem.obj, **arguments), _limit_of(pyfuncitem))
     return True
+
+
+def _limit_of(test: pytest.Function) -> float:
+    """Return a little less than pytest's own limit for a test, whose end is less clean."""
+    marker = test.get_closest_marker("timeout")
+    limit = marker.args[0] if marker else test.config.getini("timeout")
+    return 0.8 * float(limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -206,13 +206,19 @@ async def _weather(cuts: Cuts, rt: Runtime, client: Connection, count: int, done
                 await client.invoke("UploadSum", client.upload("x" for _ in range(size)))
                 raise AssertionError("no error")
 
+    failures: list[Exception] = []
     async with rt.tasks() as tasks:
         for work in (call(), tell(), download(500, 0), download(100, 1), upload(200), fail(200)):
-            tasks.start_soon(_run, work)
+            tasks.start_soon(_run, work, failures)
+    if failures:
+        raise failures[0]  # alone: the others mostly tell of the same
     await rt.eventually(lambda: len(news) == len(said))
     assert news == said
     assert client.connection_id == identity
 
 
-async def _run(work: Any) -> None:
-    await work
+async def _run(work: Coroutine[Any, Any, None], failures: list[Exception]) -> None:
+    try:
+        await work
+    except Exception as error:
+        failures.append(error)

@@ -12,7 +12,7 @@ import hubproto_asyncio
 from hubproto_core import Hub
 from hubproto_core.http import Mount
 
-from .runtimes import TEST_LIMIT, App, Connection, Event, Outcome, Runtime, Server, Tasks
+from .runtimes import App, Connection, Event, Outcome, Runtime, Server, Tasks
 
 __all__ = ["AsyncioRuntime", "UvloopRuntime"]
 
@@ -23,12 +23,12 @@ class AsyncioRuntime(Runtime):
     name = "asyncio"
     Cancelled = asyncio.CancelledError
 
-    def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def run(self, test: Callable[[], Coroutine[Any, Any, None]], limit: float) -> None:
         noticed: list[dict[str, Any]] = []  # what asyncio would only log
 
         async def main() -> None:
             asyncio.get_running_loop().set_exception_handler(lambda loop, context: noticed.append(context))
-            async with self.fail_after(TEST_LIMIT):
+            async with self.fail_after(limit):
                 await test()
             left = [task for task in asyncio.all_tasks() - {asyncio.current_task()} if not _is_asyncios(task)]
             assert not left, f"tasks are left: {left}"

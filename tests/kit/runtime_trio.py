@@ -14,7 +14,7 @@ import hubproto_trio
 from hubproto_core import Hub
 from hubproto_core.http import Mount
 
-from .runtimes import TEST_LIMIT, App, Connection, Event, Outcome, Runtime, Server, Tasks
+from .runtimes import App, Connection, Event, Outcome, Runtime, Server, Tasks
 
 __all__ = ["TrioRuntime"]
 
@@ -25,9 +25,9 @@ class TrioRuntime(Runtime):
     name = "trio"
     Cancelled = trio.Cancelled
 
-    def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def run(self, test: Callable[[], Coroutine[Any, Any, None]], limit: float) -> None:
         async def main() -> None:
-            async with self.fail_after(TEST_LIMIT):
+            async with self.fail_after(limit):
                 await test()
 
         trio.run(main)

@@ -48,8 +48,6 @@ over_each_transport = pytest.mark.parametrize("transport", [Transport(name) for 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-TEST_LIMIT = 20.0  # seconds: far more than any test needs, and less than pytest's own limit, whose end is less clean
-
 
 class Connection(Protocol):
     """A client, as both adapters make it."""
@@ -179,8 +177,8 @@ class Runtime(ABC):
         return self.name
 
     @abstractmethod
-    def run(self, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a test, and fail if it leaves anything behind."""
+    def run(self, test: Callable[[], Coroutine[Any, Any, None]], limit: float) -> None:
+        """Run a test, and fail if it takes longer than so many seconds or leaves anything behind."""
 
     # --- the adapter -------------------------------------------------------------------------------------------------
 

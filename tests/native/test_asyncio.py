@@ -246,7 +246,7 @@ def test_an_application_needs_no_lifespan_and_goes_on_in_another_loop(rt: Runtim
             await client.end()
 
     for _ in range(2):
-        rt.run(call)
+        rt.run(call, 10.0)
 
 
 async def test_small_pieces_of_a_client_go_at_once(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
