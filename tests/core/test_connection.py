@@ -1309,24 +1309,46 @@ def test_all_kinds_of_messages_are_kept_and_pings_and_acks_are_not_counted() -> 
 
 
 @BOTH
-def test_over_a_new_transport_an_ack_leaves_soon_but_not_while_the_peer_sends_again(role: Role) -> None:
+def test_over_a_new_transport_acks_leave_soon_but_none_disturbs_what_the_peer_sends_again(role: Role) -> None:
     conn = stateful(role)
-    feed(conn, calls(1))
+    feed(conn, calls(*range(1, 16)))
     conn.receive_eof(LOST, now=0.5)
     conn.resume()
     assert sent(conn, 0.5) == [sequence(1)]
-    assert conn.next_timeout() == 1.0
-    feed(conn, pack(sequence(1)) + calls(1, 2), now=0.95)
-    feed(conn, pack(sequence(3)), now=1.0)  # one more that has a meaning of its own
+    assert conn.next_timeout() == 1.5
+    feed(conn, pack(sequence(1)) + calls(*range(1, 17)), now=0.95)
+    feed(conn, pack(sequence(17)), now=1.0)  # one more that has a meaning of its own
     assert sent(conn, 1.0) == []
     assert conn.next_timeout() == 0.95 + 0.1
     conn.handle_timeout(now=1.04)
     assert sent(conn, 1.04) == []
     conn.handle_timeout(now=1.05)
-    assert sent(conn, 1.05) == [ack(2)]
-    feed(conn, calls(3), now=1.1)
+    assert sent(conn, 1.05) == [ack(6)]
+    feed(conn, calls(17), now=1.1)
     assert sent(conn, 1.1) == []
+    assert conn.next_timeout() == 1.95
+    conn.handle_timeout(now=1.95)
+    assert sent(conn, 1.95) == [ack(17)]
+    feed(conn, calls(18), now=1.96)
+    assert sent(conn, 1.96) == []
     assert conn.next_timeout() == 2.0
+
+
+@BOTH
+def test_over_a_new_transport_an_ack_is_answered_at_once_for_the_peer_has_sent_all_again(role: Role) -> None:
+    conn = stateful(role)
+    feed(conn, calls(1))
+    conn.receive_eof(LOST, now=0.5)
+    conn.resume()
+    feed(conn, pack(ack(0)), now=0.9)
+    assert sent(conn, 0.9) == [sequence(1)]
+    feed(conn, pack(sequence(2)) + calls(2), now=0.95)
+    assert sent(conn, 0.95) == []
+    feed(conn, pack(ack(0)), now=0.96)
+    assert sent(conn, 0.96) == [ack(2)]
+    assert conn.next_timeout() not in (0.95 + 0.1, 1.95)
+    feed(conn, pack(ack(0)), now=0.97)
+    assert sent(conn, 0.97) == []
 
 
 @BOTH
@@ -1540,13 +1562,13 @@ def test_no_ack_while_lost_and_the_last_one_again_after_the_resumption() -> None
     assert conn.next_timeout() == 15.5
     conn.resume()
     assert sent(conn, 4.2) == [sequence(1)]
-    assert conn.next_timeout() == 5.0
-    conn.handle_timeout(now=5.0)
-    assert sent(conn, 5.0) == [ack(1)]
+    assert conn.next_timeout() == 5.2
+    conn.handle_timeout(now=5.2)
+    assert sent(conn, 5.2) == [ack(1)]
     conn.resume()
-    assert sent(conn, 5.1) == [sequence(1)]
-    conn.handle_timeout(now=6.0)
-    assert sent(conn, 6.0) == [ack(1)]
+    assert sent(conn, 5.3) == [sequence(1)]
+    conn.handle_timeout(now=6.3)
+    assert sent(conn, 6.3) == [ack(1)]
 
 
 def test_what_is_taken_while_lost_is_acknowledged_after_the_resumption() -> None:

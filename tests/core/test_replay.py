@@ -237,10 +237,10 @@ def test_only_what_has_left_can_be_acknowledged() -> None:
 def test_what_arrives_is_counted_and_known_again() -> None:
     replay = new(100)
     assert [replay.receive(), replay.receive(), replay.receive()] == [True, True, True]
-    assert replay.acknowledgement() == 3
+    assert replay.acknowledgement(now=0.0) == 3
     replay.receive_sequence(2, now=0.0)
     assert [replay.receive(), replay.receive(), replay.receive()] == [False, False, True]
-    assert replay.acknowledgement() == 4
+    assert replay.acknowledgement(now=0.0) == 4
 
 
 def test_an_ack_is_due_when_something_has_arrived_since_the_last_one() -> None:
@@ -248,7 +248,7 @@ def test_an_ack_is_due_when_something_has_arrived_since_the_last_one() -> None:
     due = [replay.ack_due]
     replay.receive()
     due.append(replay.ack_due)
-    replay.acknowledgement()
+    replay.acknowledgement(now=0.0)
     due.append(replay.ack_due)
     replay.receive_sequence(2, now=0.0)
     due.append(replay.ack_due)
@@ -262,17 +262,17 @@ def test_a_transport_may_be_cut_before_what_was_sent_again_has_come() -> None:
     replay.receive_sequence(1, now=0.0)
     replay.receive_sequence(3, now=0.0)  # it was acknowledged meanwhile
     assert replay.receive()
-    assert replay.acknowledgement() == 3
+    assert replay.acknowledgement(now=0.0) == 3
 
 
 def test_a_repeated_message_is_acknowledged_again() -> None:
     replay = new(100)
     replay.receive()
-    replay.acknowledgement()
+    replay.acknowledgement(now=0.0)
     replay.receive_sequence(1, now=0.0)
     assert not replay.receive()
     assert replay.ack_due
-    assert replay.acknowledgement() == 1
+    assert replay.acknowledgement(now=0.0) == 1
 
 
 @pytest.mark.parametrize(
@@ -296,10 +296,42 @@ def test_a_sequence_id_that_cannot_be_is_refused(sequence_id: int, text: str) ->
 def test_the_last_ack_may_have_been_lost_with_the_transport() -> None:
     replay = new(100)
     replay.receive()
-    replay.acknowledgement()
+    replay.acknowledgement(now=0.0)
     replay.resume()
     assert replay.ack_due
-    assert replay.acknowledgement() == 1
+    assert replay.acknowledgement(now=0.0) == 1
+
+
+def test_while_the_peer_sends_again_an_ack_ends_ten_messages_below_what_has_come_over_this_transport() -> None:
+    replay = new(100)
+    for _ in range(30):
+        replay.receive()
+    replay.resume()
+    replay.receive_sequence(5, now=2.0)
+    assert replay.next_ack(now=2.0) == 2.1
+    for _ in range(6):
+        replay.receive()
+    assert replay.acknowledgement(now=2.1) is None
+    for _ in range(12):
+        replay.receive()
+    assert replay.acknowledgement(now=2.2) == 12
+    assert replay.ack_due
+    assert replay.next_ack(now=2.2) == 3.0
+    assert replay.acknowledgement(now=3.0) == 30
+    assert not replay.resending
+    assert replay.next_ack(now=3.25) == 4.0
+
+
+def test_an_ack_of_the_peer_proves_that_it_has_sent_all_again() -> None:
+    replay = new(100)
+    replay.receive()
+    replay.resume()
+    replay.acknowledge(0)  # not before its Sequence
+    replay.receive_sequence(1, now=2.0)
+    assert replay.acknowledgement(now=2.1) is None
+    replay.acknowledge(0)
+    assert replay.acknowledgement(now=2.1) == 1
+    assert not replay.resending
 
 
 def test_where_nothing_has_arrived_nothing_is_acknowledged_after_a_resumption() -> None:
@@ -328,7 +360,7 @@ def test_everything_arrives_once_and_in_order(steps: list[str], limit: int) -> N
         elif step == "carry":
             carry()
         elif step == "ack":
-            ours.acknowledge(theirs.acknowledgement())
+            ours.acknowledge(theirs.acknowledgement(now=1.0) or 0)
         else:
             if step == "cut":
                 carry()

@@ -285,7 +285,7 @@ class HubConnection:
                     self._timers.arm(Timer.KEEP_ALIVE, now + self._config.keep_alive_interval)
                 case Timer.ACK:
                     assert self._replay is not None
-                    self._append(self._codec.encode(Ack(sequence_id=self._replay.acknowledgement())))
+                    self._acknowledge(self._replay, now)
                 case Timer.RESUME:
                     self._resume_too_late()
                 case _:
@@ -746,6 +746,11 @@ class HubConnection:
         if replay.ack_due and self._state is State.OPEN and not self._timers.armed(Timer.ACK):
             self._timers.arm(Timer.ACK, replay.next_ack(now=now))
 
+    def _acknowledge(self, replay: Replay, now: float) -> None:
+        sequence_id = replay.acknowledgement(now=now)
+        if sequence_id is not None:
+            self._append(self._codec.encode(Ack(sequence_id=sequence_id)))
+
     def _is_new(self, message: HubMessage, replay: Replay, now: float) -> bool:
         """Count the message; False if it has been here before, or is only about the counting."""
         if not isinstance(message, _NOT_TRACKED):
@@ -757,6 +762,9 @@ class HubConnection:
                 replay.acknowledge(sequence_id)
                 if self._state is State.OPEN:
                     self._write_on(replay)
+                    if replay.resumed and replay.resending:
+                        self._timers.disarm(Timer.ACK)
+                        self._acknowledge(replay, now)
                 return False
             case SequenceMessage(sequence_id=sequence_id):
                 if not replay.resumed:

@@ -13,7 +13,11 @@ __all__ = ["Replay"]
 _STAND_IN = Completion(invocation_id="-")
 """What takes a sequence id without meaning anything, at either end, to any peer."""
 
-_RESENDING = 0.1  # seconds behind its Sequence in which a peer sends again what had to be
+_RESENDING = 1.0  # seconds in which a peer has surely sent again what it had to, if nothing proves that it has
+_SOON = 0.1  # seconds behind its Sequence after which much of that has come
+_BLOCK = (
+    10  # messages that Microsoft's peers keep together; an Ack of one block does not disturb the sending of the next
+)
 
 _Kept = tuple[bytes, str | None]
 """A message, and the stream whose item it is."""
@@ -30,7 +34,7 @@ class Replay:
     method returns. Otherwise it does so when it has had the end of it, and has an item behind that only if it is sent
     again.
 
-    Three faults of Microsoft's receivers must not show:
+    Four faults of Microsoft's peers must not show:
 
     - They end the connection at a Sequence above what they expect next, even if they have acknowledged that: where a
       transport is cut while messages are sent again, they expect the next of these, which they have, and have dropped.
@@ -39,6 +43,9 @@ class Replay:
     - They do not count an item of a stream that they have forgotten. So where that may be, the item is followed by its
       own Sequence and a stand-in: of the item and the stand-in they count the one or the other, or both as one.
     - They do not repeat an Ack that was lost with a transport, unless something new arrives.
+    - They forget messages where an Ack comes while they send these again (SPEC 4.7.3). So until they have, what is
+      acknowledged ends so far below what has come over this transport that it does not touch what they are at. They
+      acknowledge nothing themselves before they have sent all again, so an Ack of theirs proves that.
     """
 
     __slots__ = (
@@ -57,12 +64,14 @@ class Replay:
         "_missing",
         "_next",
         "_resent_by",
+        "_soon",
         "_stand_in",
         "_started",
         "_unacknowledged",
         "_unacknowledged_size",
         "_waiting",
         "ack_due",
+        "resending",
         "resumed",
         "waiting_size",
     )
@@ -97,7 +106,10 @@ class Replay:
         self._latest = 0  # the highest that has arrived
         self._ack_interval = ack_interval
         self._started = now
-        self._resent_by = now  # when the peer has sent again what had to be
+        self._soon = now  # when to acknowledge some of what the peer sends again
+        self._resent_by = now  # when it has sent all of that
+        self.resending: bool = False
+        """The peer may still be sending again what it had to."""
         self.resumed: bool = True
         """The peer has told on the present transport where it goes on."""
         self.ack_due: bool = False
@@ -163,6 +175,8 @@ class Replay:
             self._first += 1
         if self._unacknowledged_size + self.waiting_size <= self._limit:
             self._extra = 0
+        if self.resumed:
+            self._resent_by = self._started
 
     def rewind(self) -> None:
         """The transport is gone, and perhaps with it all that has not been acknowledged."""
@@ -184,6 +198,7 @@ class Replay:
         self.rewind()
         self._before = self._left
         self.resumed = False
+        self.resending = True
         self.ack_due = self._latest > 0
         self._forgotten = {stream for sequence_id, stream in self._ends.items() if sequence_id <= self._left}
         if (self._first - self._expected) * len(self._stand_in) > self._limit:
@@ -218,20 +233,26 @@ class Replay:
         self._next = sequence_id
         if not self.resumed:
             self.resumed = True
+            self._soon = now + _SOON
             self._resent_by = now + _RESENDING
 
     def next_ack(self, *, now: float) -> float:
         """Return when to acknowledge what has come: at the whole multiples of the interval since the handshake.
 
-        On another transport the first Ack leaves sooner: the peer may have waited for it for long, and Microsoft's
-        server gives up then. But it does not come while the peer sends again what we have not acknowledged: Microsoft's
-        peers forget some of that then (SPEC 4.7.3).
+        On another transport the first Acks leave as soon as they may: the peer may have waited for one for long.
         """
-        if now < self._resent_by:
-            return self._resent_by
-        return self._started + ((now - self._started) // self._ack_interval + 1) * self._ack_interval
+        if not self.resending:
+            return self._started + ((now - self._started) // self._ack_interval + 1) * self._ack_interval
+        if not self.resumed:
+            return now + _RESENDING
+        return self._soon if now < self._soon else self._resent_by
 
-    def acknowledgement(self) -> int:
-        """Return the id to be acknowledged, which then is."""
-        self.ack_due = False
-        return self._latest
+    def acknowledgement(self, *, now: float) -> int | None:
+        """Return the id to be acknowledged, which then is, or None if it must not be yet."""
+        sequence_id = self._latest
+        if self.resumed and now < self._resent_by:
+            sequence_id = self._next - 1 - _BLOCK
+        elif self.resumed:
+            self.resending = False
+        self.ack_due = sequence_id < self._latest
+        return sequence_id if sequence_id > 0 else None
