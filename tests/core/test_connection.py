@@ -479,6 +479,18 @@ def test_a_message_may_be_as_large_as_the_limit(size: int, spare: int, accepted:
     )
 
 
+@pytest.mark.parametrize("data", [b"{\x1e", b'{"type":1}\x1e', b"x" * 101])
+def test_the_error_of_a_connection_does_not_keep_what_was_received(data: bytes) -> None:
+    conn = server(max_message_size=100)
+    (end,) = feed(conn, data)
+    assert isinstance(end, ConnectionClosed)
+    seen: BaseException | None = end.error
+    assert seen is not None
+    while seen is not None:
+        assert seen.__traceback__ is None
+        seen = seen.__cause__ or seen.__context__
+
+
 def test_many_messages_together_may_be_larger_than_the_limit() -> None:
     conn = server(max_message_size=len(ADD))
     assert len(feed(conn, ADD * 50)) == 50

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
 from wsproto.events import CloseConnection, TextMessage
 
 from hubproto_core import Hub, HubConfig, Transport, TransportError
-from hubproto_core.http import EndpointConfig, HubServer, Mount
+from hubproto_core.http import EndpointConfig, HttpServerConnection, HubServer, Mount
 from tests.http._site import Answer, Entropy, Site, WebSocket, answers, http, split, upgrade
 from tests.http._small_site import (
     ADD,
@@ -460,3 +461,34 @@ def test_hubs_may_be_mounted_with_fewer_transports() -> None:
     conn.receive_data(http("POST", "/polls/negotiate?negotiateVersion=1"), now=0.0)
     (answer,) = answers(conn.data_to_send(now=0.0))
     assert [offer["transport"] for offer in json.loads(answer.body)["availableTransports"]] == ["LongPolling"]
+
+
+def test_a_socket_that_has_ended_is_not_left_to_the_garbage_collector() -> None:
+    """It goes with the last reference, and all that was received with it: many may come, and end, at once."""
+
+    def poll_and_break_the_rules(served: Site) -> None:
+        socket = served.socket()
+        token = json.loads(socket.ask(http("POST", "/chat/negotiate?negotiateVersion=1")).body)["connectionToken"]
+        target = f"/chat?id={token}"
+        for request in (http("GET", target), posted(target, HANDSHAKE), http("GET", target)):
+            assert socket.ask(request).status == 200
+        assert socket.ask(posted(target, b"x" * 40_000)).status == 200
+        assert unpack(socket.ask(http("GET", target)).body)[0]["type"] == 7
+        assert socket.ask(http("GET", target)).status == 204
+        socket.conn.receive_eof(now=0.0)
+        assert socket.take() == b""
+        assert over(socket)
+
+    def alive() -> list[object]:
+        return [o for o in gc.get_objects() if isinstance(o, HttpServerConnection)]
+
+    served = site()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(alive())
+        poll_and_break_the_rules(served)
+        served.shell.woken.clear()
+        assert len(alive()) == before
+    finally:
+        gc.enable()

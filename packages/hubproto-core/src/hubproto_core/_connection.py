@@ -19,7 +19,15 @@ from ._binding import AnyBinder, Binder
 from ._calls import CallTable
 from ._codecs import Codec, TransferFormat
 from ._config import HubConfig
-from ._errors import HubError, HubProtoError, LocalProtocolError, RemoteProtocolError, TransportError, error_text
+from ._errors import (
+    HubError,
+    HubProtoError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    TransportError,
+    error_text,
+    forget_frames,
+)
 from ._events import ConnectionClosed, Event, HandshakeCompleted
 from ._framing import RecordBuffer
 from ._limits import check_headers, check_id, limited, sendable
@@ -648,6 +656,8 @@ class HubConnection:
         self._go(cause)
         self.said_farewell = cause is Cause.CLOSE and farewell is not None
         self.timed_out = cause is Cause.EXPIRED
+        if error is not None:
+            forget_frames(error)
         self._end = ConnectionClosed(error=error, allow_reconnect=allow_reconnect)
         self._timers.clear()
         self._replay = None

@@ -11,6 +11,7 @@ __all__ = [
     "TransportError",
     "WouldBlock",
     "error_text",
+    "forget_frames",
 ]
 
 
@@ -62,6 +63,14 @@ class WouldBlock(HubProtoError):
 
 class EndOfStream(HubProtoError):
     """The peer ended its stream: no item follows."""
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let an error that is kept, and whatever caused it, not keep what its frames hold: all that was received last."""
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
 
 
 def error_text(base: str, error: BaseException | None, *, detailed: bool) -> str:

@@ -368,6 +368,7 @@ class Connection:
                 self._owner.due(self)
             self.take_posts(now)
             self._dismiss()
+            self._visitors.clear()  # who refer to it, too
 
     def _dismiss(self) -> None:
         """Let sockets that are only kept for it see that nothing more comes."""

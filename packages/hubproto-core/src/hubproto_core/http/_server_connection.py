@@ -310,6 +310,7 @@ class HttpServerConnection:
     def _finish(self, now: float) -> None:
         self._server.forget(self)
         self._drop_request(now)
+        self._guest = None
         self._finished = True
         self._lingers = 0
         if self._accepted is not None:
