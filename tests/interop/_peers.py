@@ -85,13 +85,17 @@ def _installed(program: str) -> str:
 
 
 def java() -> list[str]:
-    """The command that runs the Java checks; fetches their libraries when they are absent or outdated."""
+    """The command that runs the Java checks; fetches their libraries and compiles them when absent or outdated."""
     jdk, maven = shutil.which("java"), shutil.which("mvn")
-    if jdk is None or shutil.which("javac") is None or maven is None:
+    javac = shutil.which("javac")
+    if jdk is None or javac is None or maven is None:
         missing("java", "java, javac and mvn are not all on PATH")
     fetch = [maven, "--quiet", "--batch-mode", "--file", str(JAVA / "pom.xml"), "dependency:copy-dependencies"]
-    _prepare("java", JAVA, ["pom.xml"], [fetch], into="lib")
-    return [jdk, "-cp", f"{JAVA / 'lib'}/*", str(JAVA / "Checks.java")]
+    libraries, classes = f"{JAVA / 'lib'}/*", str(JAVA / "lib" / "checks")
+    sources = [str(path) for path in sorted(JAVA.glob("*.java"))]
+    compiled = [javac, "-cp", libraries, "-d", classes, *sources]
+    _prepare("java", JAVA, ["pom.xml", "*.java"], [fetch, compiled], into="lib")
+    return [jdk, "-cp", f"{libraries}{os.pathsep}{classes}", "Checks"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Microsoft's Java client, over each transport that it knows, drives the lab hub on both adapters, in JSON."""
+"""Microsoft's Java client drives the lab hub on both adapters, over each of its transports, in each protocol."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ TRANSPORTS = ["ws", "lp"]
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_checks(java: list[str], start: StartLab, adapter: str, transport: str, show: Show) -> None:
+@pytest.mark.parametrize("protocol", ["json", "messagepack"])
+def test_checks(java: list[str], start: StartLab, adapter: str, transport: str, protocol: str, show: Show) -> None:
     """Every check passes."""
-    checks = _peers.run_checks([*java, f"{start(**PACE).url}/hub", transport, "json"], PACE)
-    show(f"Microsoft's Java client, {transport}, against {adapter}:\n{checks.output}")
+    checks = _peers.run_checks([*java, f"{start(**PACE).url}/hub", transport, protocol], PACE)
+    show(f"Microsoft's Java client, {transport}, {protocol}, against {adapter}:\n{checks.output}")
     assert not checks.failed, checks.failed
     assert checks.total == f"{len(checks.results)}/{len(checks.results)}"

@@ -1,5 +1,5 @@
 // Microsoft's Java SignalR client against a server under test, one PASS or FAIL line a check.
-// usage: java -cp 'lib/*' Checks.java URL ws|lp json [--only TEXT]
+// usage: java -cp 'lib/*:lib/checks' Checks URL ws|lp json|messagepack [--only TEXT]
 // URL is that of the lab hub; "serialhub" beside it runs one call at a time, "securehub" wants a token.
 // LAB_KEEPALIVE and LAB_TIMEOUT (seconds) are what the server was started with; DEBUG=1 prints the client's trace.
 
@@ -67,6 +67,7 @@ public class Checks {
 
     static String url, serialUrl, secureUrl;
     static TransportEnum transport;
+    static boolean json; // the protocol; else MessagePack
     static long keepAlive, timeout; // milliseconds
 
     // ------------------------------------------------------------------------------------------ tools
@@ -102,6 +103,7 @@ public class Checks {
             .withTransport(transport)
             .withKeepAliveInterval(timeout / 4)
             .withServerTimeout(Math.max(5 * keepAlive / 2, 2000));
+        if (!json) builder.withHubProtocol(new MessagePackProtocol());
         if (transport == TransportEnum.LONG_POLLING) builder.setHttpClientBuilderCallback(Checks::inOrder);
         HubConnection connection = how.apply(builder).build();
         CompletableFuture<Optional<String>> closed = new CompletableFuture<>();
@@ -273,8 +275,18 @@ public class Checks {
         "'counts':{'One':1,'two':2},'byNumber':{'7':'seven'},'link':'https://example.org/a?b=c',",
         "'inner':{'x':1,'y':-2,'label':'p'},'anything':{'k':1}}").replace('\'', '"');
 
+    /** The same in MessagePack, as `MessagePackProtocol` reads what .NET makes of it. */
+    static final String BINARY_ZOO = String.join("", "{",
+        "'Flag':true,'Small':200,'Short':-300,'Int':70000,'Long':9007199254740993,'ULong':18446744073709551615,",
+        "'Float':1.5,'Double':0.1,'Decimal':'79.9900','Char':1078,'Text':'naïve ☃ 😀','Bytes':'AAH+/w==',",
+        "'Guid':'0f8fad5b-d9cb-469f-a165-70867728950e','Utc':'2024-02-29T12:34:56.789Z',",
+        "'Unspecified':'2024-02-29T12:34:56Z','Offset':['2024-02-29T12:34:56Z',330],'Span':937845000000,",
+        "'Day':738944,'Clock':452967890000,'Color':'Blue','Nothing':null,'Numbers':[1,2,3],'Names':['a','b'],",
+        "'Counts':{'One':1,'two':2},'ByNumber':{'7':'seven'},'Link':'https://example.org/a?b=c',",
+        "'Inner':{'X':1.0,'Y':-2.0,'Label':'p'},'Anything':{'k':1}}").replace('\'', '"');
+
     static JsonObject zoo() {
-        return JsonParser.parseString(ZOO).getAsJsonObject();
+        return JsonParser.parseString(json ? ZOO : BINARY_ZOO).getAsJsonObject();
     }
 
     // ------------------------------------------------------------------------------------------ calls
@@ -291,19 +303,21 @@ public class Checks {
         }
         check("null as an argument and as a result", c -> done(c, "Echo", (Object) null));
         check("typed object", c -> same(get(c.invoke(JsonObject.class, "MovePoint", point(1, 2.5), 10, -1)).toString(),
-            "{\"x\":11,\"y\":1.5,\"label\":\"p\"}"));
+            json ? "{\"x\":11,\"y\":1.5,\"label\":\"p\"}" : "{\"X\":11.0,\"Y\":1.5,\"Label\":\"p\"}"));
         check("method name in another case", c -> same(get(c.invoke(Integer.class, "aDD", 2, 3)), 5));
         check("method of another name", c -> same(get(c.invoke(String.class, "renamed.method")), "renamed"));
         check("void result", c -> done(c, "Nothing"));
         check("bytes", c -> same(get(c.invoke(String.class, "Bytes", 5)), "AAECAwQ="));
         check("date with its offset", c -> {
-            OffsetDateTime now = OffsetDateTime.parse(get(c.invoke(String.class, "Now")));
+            JsonElement said = get(c.invoke(JsonElement.class, "Now"));
+            if (!json) same(said.getAsJsonArray().get(1).getAsInt(), 0); // minutes
+            OffsetDateTime now = OffsetDateTime.parse((json ? said : said.getAsJsonArray().get(0)).getAsString());
             holds(Duration.between(now, OffsetDateTime.now()).abs().toSeconds() < 60, now.toString());
             same(now.getOffset(), ZoneOffset.UTC);
         });
         check("a value of every type", c ->
             same(get(c.invoke(JsonObject.class, "MakeZoo")).toString(), zoo().toString()));
-        check("a value of every type, there and back", c -> {
+        if (json) check("a value of every type, there and back", c -> { // bytes and times are texts in our MessagePack
             same(get(c.invoke(JsonObject.class, "EchoZoo", zoo())).toString(), zoo().toString());
             same(get(c.invoke(String.class, "SameZoo", zoo())), "");
         });
@@ -320,7 +334,8 @@ public class Checks {
     }
 
     static JsonElement point(double x, double y) {
-        return JsonParser.parseString("{\"x\":" + x + ",\"y\":" + y + ",\"label\":\"p\"}");
+        String text = "{\"x\":" + x + ",\"y\":" + y + ",\"label\":\"p\"}";
+        return JsonParser.parseString(json ? text : text.replace("x", "X").replace("y", "Y").replace("label", "Label"));
     }
 
     static List<String> order(HubConnection c) throws Exception {
@@ -387,7 +402,7 @@ public class Checks {
             same(items.size(), 3);
             for (int i : range(0, 3)) {
                 JsonObject wanted = zoo();
-                wanted.addProperty("int", i);
+                wanted.addProperty(json ? "int" : "Int", i);
                 same(items.get(i).toString(), wanted.toString());
             }
         });
@@ -478,10 +493,11 @@ public class Checks {
         check("three arguments to a client method", c -> {
             CompletableFuture<List<String>> called = new CompletableFuture<>();
             Subscription subscription = c.on("pong",
-                (text, number, point) -> called.complete(List.of(text, number.toString(), point.toString())),
+                (text, number, point) -> called.complete(List.of(text, number.toString(),
+                    Double.toString(point.get(json ? "x" : "X").getAsDouble()))),
                 String.class, Integer.class, JsonObject.class);
             done(c, "CallMeBack", "pong");
-            same(get(called), List.of("called back", "42", "{\"x\":1,\"y\":2,\"label\":\"p\"}"));
+            same(get(called), List.of("called back", "42", "1.0"));
             subscription.unsubscribe();
         });
         check("client method that nobody handles", c -> {
@@ -715,10 +731,10 @@ public class Checks {
     public static void main(String[] arguments) throws Exception {
         List<String> given = List.of(arguments);
         boolean filtered = given.size() == 5 && given.get(3).equals("--only");
-        boolean known = (given.size() == 3 || filtered) && Set.of("ws json", "lp json").contains(
-            given.get(1) + " " + given.get(2));
+        boolean known = (given.size() == 3 || filtered) && Set.of("ws", "lp").contains(given.get(1))
+            && Set.of("json", "messagepack").contains(given.get(2));
         if (!known) {
-            System.err.println("usage: Checks URL ws|lp json [--only TEXT]");
+            System.err.println("usage: Checks URL ws|lp json|messagepack [--only TEXT]");
             System.exit(2);
         }
         System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", System.getenv("DEBUG") == null ? "off" : "trace");
@@ -727,6 +743,7 @@ public class Checks {
         serialUrl = url.replaceFirst("[^/]+$", "serialhub");
         secureUrl = url.replaceFirst("[^/]+$", "securehub");
         transport = given.get(1).equals("ws") ? TransportEnum.WEBSOCKETS : TransportEnum.LONG_POLLING;
+        json = given.get(2).equals("json");
         keepAlive = milliseconds("LAB_KEEPALIVE", "15");
         timeout = milliseconds("LAB_TIMEOUT", "30");
         calls();
