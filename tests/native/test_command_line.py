@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -34,6 +35,14 @@ def test_detailed_errors_are_asked_for(adapter: str, tmp_path: Path) -> None:
     with serving(adapter, tmp_path, "--detailed-errors") as (url, _):
         error = "An unexpected error occurred invoking 'Fail' on the server. ValueError: the reason\n"
         assert run(adapter, "invoke", url, "Fail") == (1, "", error)
+
+
+@pytest.mark.parametrize("options", [[], ["--stateful"]])
+def test_clients_may_be_let_reconnect_statefully(adapter: str, tmp_path: Path, options: list[str]) -> None:
+    with serving(adapter, tmp_path, *options) as (url, _):
+        wish = "negotiateVersion=1&useStatefulReconnect=true"
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/negotiate?{wish}", method="POST")) as answer:
+            assert json.load(answer).get("useStatefulReconnect", False) is bool(options)
 
 
 def test_pages_of_other_origins_may_be_let_in(adapter: str, tmp_path: Path) -> None:

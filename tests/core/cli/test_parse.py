@@ -55,16 +55,18 @@ def test_serve_has_defaults() -> None:
     assert isinstance(command, ServeCommand)
     assert isinstance(command.hub, Hub)
     assert (command.host, command.port, command.path, command.origins) == ("127.0.0.1", 8000, "/", ())
+    assert not command.stateful
     assert command.config == HubConfig(max_parallel_calls=3)
 
 
 def test_serve_takes_options() -> None:
-    options = ["--host", "::1", "--port", "0", "--path", "/chat", "--detailed-errors"]
+    options = ["--host", "::1", "--port", "0", "--path", "/chat", "--detailed-errors", "--stateful"]
     options += ["--origin", "http://localhost:5173", "--origin", "https://app.example.com"]
     command = parse(["serve", "some_hubs:hub", *options], "prog")
     assert isinstance(command, ServeCommand)
     assert (command.host, command.port, command.path) == ("::1", 0, "/chat")
     assert command.origins == ("http://localhost:5173", "https://app.example.com")
+    assert command.stateful
     assert command.config == HubConfig(max_parallel_calls=3, detailed_errors=True)
 
 

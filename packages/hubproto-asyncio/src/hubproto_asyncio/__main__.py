@@ -151,7 +151,7 @@ async def run_server(command: ServeCommand) -> int:
     """Serve until a signal comes; with a second one, cancel what runs, and return the status that says so."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     status = 0
-    mount = Mount(command.hub, EndpointConfig(allowed_origins=command.origins))
+    mount = Mount(command.hub, EndpointConfig(allowed_origins=command.origins, stateful=command.stateful))
     async with serve(mount, command.path, command.host, command.port, config=command.config) as server:
 
         def stop(number: signal.Signals) -> None:

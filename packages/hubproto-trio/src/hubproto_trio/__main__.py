@@ -140,7 +140,7 @@ async def run_server(command: ServeCommand) -> int:
 
     async def serve_hub(task_status: trio.TaskStatus[Server]) -> None:
         await serve(
-            Mount(command.hub, EndpointConfig(allowed_origins=command.origins)),
+            Mount(command.hub, EndpointConfig(allowed_origins=command.origins, stateful=command.stateful)),
             command.path,
             command.host,
             command.port,

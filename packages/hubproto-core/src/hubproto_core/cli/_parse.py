@@ -52,6 +52,7 @@ class ServeCommand:
     path: str
     config: HubConfig
     origins: tuple[str, ...] = ()
+    stateful: bool = False
 
     def farewell(self, signal: str, *, again: bool) -> str:
         """Return what a server says when a signal comes, for the first time or after that."""
@@ -216,6 +217,7 @@ def parse(arguments: Sequence[str], program: str) -> Command:
         default=[],
         help="another origin whose pages may use the hub, for example http://localhost:5173; may be repeated",
     )
+    serve.add_argument("--stateful", action="store_true", help="let clients reconnect statefully, if they ask for it")
     serve.add_argument("--detailed-errors", action="store_true", help="tell clients about exceptions")
 
     parsers = {}
@@ -244,7 +246,8 @@ def parse(arguments: Sequence[str], program: str) -> Command:
         if not options.path.startswith("/"):
             parser.error(f"--path starts with a slash: {options.path!r}")
         config = replace(hub.config, detailed_errors=hub.config.detailed_errors or options.detailed_errors)
-        return ServeCommand(hub, options.host, options.port, options.path, config, tuple(options.origin))
+        origins = tuple(options.origin)
+        return ServeCommand(hub, options.host, options.port, options.path, config, origins, options.stateful)
     way = _way(parsers[options.command], options)
     if options.command == "listen":
         return ListenCommand(way, tuple(options.targets), options.count)
