@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from hubproto_core import Transport
-from tests.kit.runtimes import Runtime, runtimes
+from tests.kit.runtimes import TEST_LIMIT, Runtime, runtimes
 
 collect_ignore = [] if find_spec("opentelemetry") else ["core/test_opentelemetry.py", "parity/test_tracing.py"]
 """The worlds `core` and `http` show that all but its own module works without OpenTelemetry."""
@@ -43,12 +43,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     runtime = pyfuncitem.funcargs.get("rt")
     assert isinstance(runtime, Runtime), "an `async def` test takes the fixture `rt`, which says what it runs on"
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    runtime.run(partial(pyfuncitem.obj, **arguments), _limit_of(pyfuncitem))
+    marker = pyfuncitem.get_closest_marker("limit")
+    runtime.run(partial(pyfuncitem.obj, **arguments), marker.args[0] if marker else TEST_LIMIT)
     return True
-
-
-def _limit_of(test: pytest.Function) -> float:
-    """Return a little less than pytest's own limit for a test, whose end is less clean."""
-    marker = test.get_closest_marker("timeout")
-    limit = marker.args[0] if marker else test.config.getini("timeout")
-    return 0.8 * float(limit)

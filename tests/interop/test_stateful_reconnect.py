@@ -24,6 +24,7 @@ def port_of(lab: Lab) -> int:
     return int(lab.url.rpartition(":")[2])
 
 
+@pytest.mark.limit(60)  # so many cuts take some ten seconds by themselves, and more beside other tests
 @pytest.mark.parametrize("codec", [JsonCodec(), MessagePackCodec()], ids=lambda codec: codec.name)
 async def test_a_client_goes_on_over_cut_websockets_as_if_nothing_had_been(
     rt: Runtime, labs: Labs, codec: Codec

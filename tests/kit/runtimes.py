@@ -48,6 +48,8 @@ over_each_transport = pytest.mark.parametrize("transport", [Transport(name) for 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+TEST_LIMIT = 20.0  # seconds: far more than most tests need, and less than pytest's own limit, whose end is less clean
+
 
 class Connection(Protocol):
     """A client, as both adapters make it."""

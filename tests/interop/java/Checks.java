@@ -494,10 +494,10 @@ public class Checks {
             CompletableFuture<List<String>> called = new CompletableFuture<>();
             Subscription subscription = c.on("pong",
                 (text, number, point) -> called.complete(List.of(text, number.toString(),
-                    Double.toString(point.get(json ? "x" : "X").getAsDouble()))),
+                    json ? point.toString() : point.toString().replace(".0", ""))), // there 1 may be a whole number or not
                 String.class, Integer.class, JsonObject.class);
             done(c, "CallMeBack", "pong");
-            same(get(called), List.of("called back", "42", "1.0"));
+            same(get(called), List.of("called back", "42", point(1, 2).toString().replace(".0", "")));
             subscription.unsubscribe();
         });
         check("client method that nobody handles", c -> {

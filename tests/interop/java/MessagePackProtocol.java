@@ -29,6 +29,7 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.msgpack.core.ExtensionTypeHeader;
@@ -139,7 +140,7 @@ final class MessagePackProtocol implements HubProtocol {
     private static Map<String, String> headers(MessageUnpacker in) throws IOException {
         int count = in.unpackMapHeader();
         if (count == 0) return null;
-        Map<String, String> headers = new java.util.HashMap<>();
+        Map<String, String> headers = new HashMap<>();
         for (int i = 0; i < count; i++) headers.put(in.unpackString(), in.unpackString());
         return headers;
     }

@@ -656,7 +656,7 @@ class HubConnection:
         self._go(cause)
         self.said_farewell = cause is Cause.CLOSE and farewell is not None
         self.timed_out = cause is Cause.EXPIRED
-        if error is not None:
+        if isinstance(error, RemoteProtocolError):  # raised here; others belong to whoever gave them to us
             forget_frames(error)
         self._end = ConnectionClosed(error=error, allow_reconnect=allow_reconnect)
         self._timers.clear()

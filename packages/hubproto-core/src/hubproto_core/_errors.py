@@ -66,9 +66,9 @@ class EndOfStream(HubProtoError):
 
 
 def forget_frames(error: BaseException) -> None:
-    """Let an error that is kept, and whatever caused it, not keep what its frames hold: all that was received last."""
+    """Let an error that was raised, and what caused it, not keep what their frames hold: all that was received last."""
     seen: BaseException | None = error
-    while seen is not None:
+    while seen is not None and seen.__traceback__ is not None:  # ends where causes go round, too
         seen.__traceback__ = None
         seen = seen.__cause__ or seen.__context__
 

@@ -15,9 +15,7 @@ _STAND_IN = Completion(invocation_id="-")
 
 _RESENDING = 1.0  # seconds in which a peer has surely sent again what it had to, if nothing proves that it has
 _SOON = 0.1  # seconds behind its Sequence after which much of that has come
-_BLOCK = (
-    10  # messages that Microsoft's peers keep together; an Ack of one block does not disturb the sending of the next
-)
+_BLOCK = 10  # messages that Microsoft's peers keep together: an Ack within one does not disturb the next
 
 _Kept = tuple[bytes, str | None]
 """A message, and the stream whose item it is."""
@@ -176,7 +174,7 @@ class Replay:
         if self._unacknowledged_size + self.waiting_size <= self._limit:
             self._extra = 0
         if self.resumed:
-            self._resent_by = self._started
+            self._resent_by = self._started  # that is over: it proves that the peer has sent all again
 
     def rewind(self) -> None:
         """The transport is gone, and perhaps with it all that has not been acknowledged."""
